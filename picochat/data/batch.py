@@ -1,0 +1,40 @@
+"""What a batch source hands to the trainer. B: sequences of one optimizer step, T: tokens of a sequence."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+IGNORE = -1
+"""Target value of a position that carries no loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """All sequences of one optimizer step, over all ranks and micro-batches."""
+
+    ids_BT: torch.Tensor
+    """Input token ids, int64."""
+    targets_BT: torch.Tensor
+    """The token that follows each input token, int64; `IGNORE` where it is not to be learned."""
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Further tensors whose first dimension is B, for losses that need them."""
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Return the sequences `start:stop` as a batch."""
+        extras = {name: tensor[start:stop] for name, tensor in self.extras.items()}
+        return Batch(ids_BT=self.ids_BT[start:stop], targets_BT=self.targets_BT[start:stop], extras=extras)
+
+
+class BatchSource(Protocol):
+    """An endless iterator of batches whose position is a small JSON value.
+
+    It does not know ranks: each rank draws the same batch and takes its own rows, so that a saved position
+    holds for any number of ranks.
+    """
+
+    def __next__(self) -> Batch: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
