@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 import torch
 
-IGNORE = -1
-"""Target value of a position that carries no loss."""
+from picochat.model.gpt import IGNORE
+
+__all__ = ["IGNORE", "Batch", "BatchSource"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What a GPT is: configuration, layers, cache and initialisation."""
