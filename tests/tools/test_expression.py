@@ -286,7 +286,7 @@ OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "<", "==", ",", ").", "-(")
 
 
 def fuzz(rounds: int, seed: int) -> tuple[int, int]:
-    """Evaluate random strings, half of them almost well formed; return how many had a value and how many not."""
+    """Evaluate random strings, half of them almost well formed; return how many had a value, how many not."""
     rng = random.Random(seed)
     num_values = num_errors = 0
     for i in range(rounds):
@@ -324,7 +324,7 @@ def test_any_text_has_an_answer(text: str):
 
 
 # A grammar on which Python and the calculator agree by definition: `%` and `//` get positive operands, since
-# the sign of `%` is C's; `/` has a float below, since an integer quotient without rest stays an exact integer.
+# the sign of `%` is C's; `/` has a float below, since a quotient without rest stays an integer.
 NUMBERS = st.integers(0, 10**6).map(str) | st.floats(0, 1e6, allow_subnormal=False).map(repr)
 POSITIVE = st.integers(1, 999).map(str) | st.floats(0.125, 999).map(repr)
 DIVISORS = st.floats(0.125, 999).map(repr) | st.just("0.0")
