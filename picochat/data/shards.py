@@ -1,0 +1,189 @@
+"""Token shards: a corpus tokenised once, memory-mapped ever after.
+
+A shard folder holds `tokens.bin` (ids of all documents one after another, uint16 or uint32, little endian),
+`offsets.bin` (int64: where each document begins, and the end) and `meta.json`. N: tokens, M: documents.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from picochat.data.bad_rows import BadRows, OnBadRow
+from picochat.data.cache import build_once, default_cache_dir, remembered_sha256
+from picochat.data.text import Paths, file_kind, find_files, iter_file
+from picochat.data.token_workers import TokenizedBatch, tokenize_batches
+from picochat.errors import UserError
+from picochat.tokenizer.tokenizer import Tokenizer
+
+_FORMAT = 1
+"""Raise it when a reader or the tokenisation changes what a shard holds: old shards are then not found."""
+
+_BATCH_BYTES = 1 << 20
+
+
+class TokenShards:
+    """The tokens of a corpus, by document; read-only and shared between processes by the operating system."""
+
+    def __init__(
+        self,
+        tokens_N: np.ndarray,
+        offsets_M: np.ndarray,
+        *,
+        num_bytes: int,
+        fingerprint: str,
+        bad_rows: str = "",
+    ) -> None:
+        """tokens_N: ids of all documents. offsets_M: M + 1 int64; document i begins at offsets_M[i]."""
+        assert offsets_M[-1] == len(tokens_N)
+        # Plain views: slicing a np.memmap makes a new memmap object each time, which is slow.
+        self.tokens_N = np.asarray(tokens_N)
+        self.offsets_M = np.asarray(offsets_M)
+        self.num_bytes = num_bytes
+        """Length of the documents in UTF-8."""
+        self.fingerprint = fingerprint
+        """Equal for equal texts, tokenizer and reading options."""
+        self.bad_rows = bad_rows
+        """What was left out while reading (`BadRows.summary`); empty if nothing."""
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.offsets_M) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens_N)
+
+    def document(self, index: int) -> np.ndarray:
+        """Return the ids of one document, 1-D uint16 or uint32, without BOS."""
+        return self.tokens_N[self.offsets_M[index] : self.offsets_M[index + 1]]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "TokenShards":
+        """Open a shard folder that `tokenize_to_shards` wrote."""
+        folder = Path(folder)
+        meta = _read_meta(folder)
+        return cls(
+            np.memmap(folder / "tokens.bin", dtype=meta["dtype"], mode="r"),
+            np.memmap(folder / "offsets.bin", dtype="<i8", mode="r"),
+            num_bytes=meta["num_bytes"],
+            fingerprint=meta["fingerprint"],
+            bad_rows=meta["bad_rows"],
+        )
+
+
+def tokenize_to_shards(
+    paths: Paths,
+    tokenizer: Tokenizer,
+    *,
+    column: str = "text",
+    split: str = "paragraphs",
+    on_bad_row: OnBadRow = "stop",
+    cache_dir: Path | None = None,
+    num_workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TokenShards:
+    """Tokenise the texts of files and folders, or open what an earlier call made of the same content.
+
+    column, split, on_bad_row: as in `picochat.data.text.iter_texts`.
+    cache_dir: where shards are kept; default `picochat.data.cache.default_cache_dir()`.
+    num_workers: processes; default one per core, none (in this process) for a small corpus.
+    progress: called with (bytes of the files done, bytes of all files).
+
+    Memory stays bounded: a few batches of a mebibyte per process are under way at any time.
+
+    Raises:
+        UserError: a file can not be read (see `iter_texts`) or there is no text in any.
+    """
+    files = find_files(paths)
+    cache_dir = cache_dir or default_cache_dir()
+    identity = {
+        "format": _FORMAT,
+        # The kind is part of it: the same bytes are read differently as .txt and as .jsonl.
+        "files": [[remembered_sha256(file, cache_dir), file_kind(file)] for file in files],
+        "tokenizer": tokenizer.fingerprint,
+        "options": [column, split, on_bad_row],
+    }
+    fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    folder = cache_dir / "shards" / fingerprint
+
+    def build(temporary: Path) -> None:
+        bad_rows = BadRows(on_bad_row)
+        batches = _batches(files, column, split, bad_rows, progress)
+        total = sum(file.stat().st_size for file in files)
+        tokenized = tokenize_batches(batches, tokenizer, num_workers=num_workers, num_bytes=total)
+        meta = _write(temporary, tokenized, tokenizer.vocab_size)
+        if meta["num_tokens"] == 0:
+            raise UserError(f"{_name(files)}: no text in it; give a file with at least one document")
+        meta |= {"fingerprint": fingerprint, "bad_rows": bad_rows.summary()}
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+    build_once(folder, build, _is_whole)
+    return TokenShards.open(folder)
+
+
+def _batches(
+    files: list[Path],
+    column: str,
+    split: str,
+    bad_rows: BadRows,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[list[str]]:
+    """Yield lists of documents of about _BATCH_BYTES characters in all."""
+    total = sum(file.stat().st_size for file in files)
+    done = 0
+    batch: list[str] = []
+    size = 0
+    for file in files:
+        for text, position in iter_file(file, column=column, split=split, bad_rows=bad_rows):
+            batch.append(text)
+            size += len(text)
+            if size >= _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+                if progress:
+                    progress(done + position, total)
+        done += file.stat().st_size
+    if batch:
+        yield batch
+    if progress:
+        progress(total, total)
+
+
+def _write(folder: Path, batches: Iterator[TokenizedBatch], vocab_size: int) -> dict[str, Any]:
+    dtype = "<u2" if vocab_size <= 1 << 16 else "<u4"
+    num_tokens = num_documents = num_bytes = 0
+    with (folder / "tokens.bin").open("wb") as tokens, (folder / "offsets.bin").open("wb") as offsets:
+        offsets.write(np.zeros(1, "<i8").tobytes())
+        for batch in batches:
+            tokens.write(batch.ids.astype(dtype, copy=False).tobytes())
+            offsets.write((num_tokens + np.cumsum(batch.lengths, dtype="<i8")).tobytes())
+            num_tokens += len(batch.ids)
+            num_documents += len(batch.lengths)
+            num_bytes += batch.num_bytes
+    return {"dtype": dtype, "num_tokens": num_tokens, "num_documents": num_documents, "num_bytes": num_bytes}
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files are as long as `meta.json` says; a shard that something cut is built again."""
+    if not (folder / "meta.json").exists():
+        return False
+    meta = _read_meta(folder)
+    expected = {
+        "tokens.bin": meta["num_tokens"] * np.dtype(meta["dtype"]).itemsize,
+        "offsets.bin": (meta["num_documents"] + 1) * 8,
+    }
+    return all(
+        (folder / name).exists() and (folder / name).stat().st_size == size for name, size in expected.items()
+    )
+
+
+def _name(files: list[Path]) -> str:
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
