@@ -26,6 +26,19 @@ class Batch:
         extras = {name: tensor[start:stop] for name, tensor in self.extras.items()}
         return Batch(ids_BT=self.ids_BT[start:stop], targets_BT=self.targets_BT[start:stop], extras=extras)
 
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on `device`; copies to an accelerator overlap with its work."""
+        if device.type == "cpu":
+            return self
+
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            if device.type == "cuda" and not tensor.is_cuda:
+                tensor = tensor.pin_memory()
+            return tensor.to(device, non_blocking=True)
+
+        extras = {name: move(tensor) for name, tensor in self.extras.items()}
+        return Batch(ids_BT=move(self.ids_BT), targets_BT=move(self.targets_BT), extras=extras)
+
 
 class BatchSource(Protocol):
     """An endless iterator of batches whose position is a small JSON value.

@@ -1,0 +1,1 @@
+"""Optimizers: Muon for the block matrices, AdamW for the rest, one schedule for all."""

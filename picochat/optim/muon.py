@@ -1,0 +1,59 @@
+"""Muon (Jordan et al. 2024): momentum whose update is made orthogonal.
+
+N: matrices stacked because they share a shape, R: rows, C: columns.
+"""
+
+import torch
+
+POLAR_EXPRESS = (
+    (8.287212, -23.595887, 17.300387),
+    (4.107059, -2.947850, 0.544843),
+    (3.948691, -2.908902, 0.551819),
+    (3.318420, -2.488488, 0.510049),
+    (2.300652, -1.668904, 0.418807),
+)
+"""Coefficients (a, b, c) of the first five iterations (Amsel et al. 2025, arXiv 2505.16932)."""
+
+
+def orthogonalize(x_NRC: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """Return the nearest semi-orthogonal matrix of each of `x_NRC`, to about 20 %, in `dtype`.
+
+    Iterates X = a X + (b A + c A^2) X with A = X X^T, from X scaled to a spectral norm under one.
+    """
+    is_tall = x_NRC.shape[1] > x_NRC.shape[2]
+    x_NRC = (x_NRC.mT if is_tall else x_NRC).to(dtype)
+    x_NRC = x_NRC / (1.01 * x_NRC.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for a, b, c in POLAR_EXPRESS:
+        gram = x_NRC @ x_NRC.mT
+        x_NRC = torch.baddbmm(x_NRC, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x_NRC, beta=a)
+    return x_NRC.mT if is_tall else x_NRC
+
+
+@torch.no_grad()
+def muon_update(
+    parameters: list[torch.Tensor],
+    buffers: list[torch.Tensor],
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    dtype: torch.dtype,
+) -> None:
+    """Update equally shaped matrices in place from their `.grad`.
+
+    buffer = m buffer + g; the direction g + m buffer (Nesterov) is made orthogonal and scaled by
+    sqrt(max(1, rows / columns)), so that the update changes the output of every matrix alike. Weights shrink by
+    lr * decay only where the update would not enlarge them ("cautious", arXiv 2411.16085).
+    """
+    grads = [parameter.grad for parameter in parameters]
+    torch._foreach_mul_(buffers, momentum)
+    torch._foreach_add_(buffers, grads)  # pyright: ignore[reportArgumentType]
+    direction = torch._foreach_add(grads, buffers, alpha=momentum)  # pyright: ignore[reportArgumentType]
+    update_NRC = orthogonalize(torch.stack(direction), dtype)
+    rows, columns = parameters[0].shape
+    scale = lr * max(1.0, rows / columns) ** 0.5
+    for parameter, update_RC in zip(parameters, update_NRC, strict=True):
+        if weight_decay:
+            shrinks = (update_RC * parameter) >= 0
+            parameter.sub_(lr * weight_decay * parameter * shrinks)
+        parameter.add_(update_RC.to(parameter.dtype), alpha=-scale)

@@ -1,0 +1,148 @@
+"""Checkpoints: folders of safetensors and JSON, complete or not there at all."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from picochat.errors import UserError
+from picochat.model.config import ModelConfig
+from picochat.model.gpt import GPT
+from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.run_dir import RunDir, read_json, write_json
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, survive a power cut."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no handle on a folder to flush.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    model: GPT,
+    tokenizer: Tokenizer,
+    optimizer: dict[str, torch.Tensor] | None = None,
+    state: dict[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint to the folder `path`, which appears whole or, after a crash, not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, temporary / "model.safetensors")
+        model.config.save(temporary / "config.json")
+        tokenizer.save(temporary / "tokenizer.json")
+        if optimizer is not None:
+            moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
+            save_file(moments, temporary / "optimizer.safetensors")
+        if state is not None:
+            write_json(temporary / "state.json", state)
+        files = sorted(temporary.iterdir())
+        for file in files:
+            _sync(file)
+        write_json(temporary / "MANIFEST.json", {"sha256": {file.name: _sha256(file) for file in files}})
+        _sync(temporary / "MANIFEST.json")
+        _sync(temporary)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except SafetensorError as error:
+        # The library reports a full disk or a refused write by its own exception.
+        raise OSError(f"{path}: could not be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what interrupted saves left in a folder of checkpoints."""
+    for leftover in folder.glob(".step-*.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def verify(path: Path) -> None:
+    """Raise `UserError` naming the file if one of the manifest's files is missing or was changed."""
+    manifest = path / "MANIFEST.json"
+    if not manifest.is_file():
+        return
+    for name, digest in read_json(manifest)["sha256"].items():
+        file = path / name
+        if not file.is_file():
+            raise UserError(f"{file}: is missing, so the checkpoint is damaged; use an earlier one")
+        if _sha256(file) != digest:
+            raise UserError(f"{file}: differs from its checksum, so it is damaged; use an earlier checkpoint")
+
+
+def newest_valid(run: RunDir) -> Path:
+    """Return the newest checkpoint of a run that is not damaged."""
+    problems = []
+    for path in reversed(run.checkpoints().values()):
+        try:
+            verify(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        return path
+    raise UserError(f"run {run.name}: " + ("; ".join(problems) or "has no checkpoint to resume from yet"))
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def load_weights(model: GPT, path: Path) -> None:
+    """Copy the tensors of a safetensors file into `model`; one missing, extra or mis-shaped is an error."""
+    own = model.state_dict()
+    saved = load_tensors(path)
+    for name in own:
+        if name not in saved:
+            raise UserError(f"{path}: lacks the tensor {name}; config.json and the weights do not belong together")
+    for name, tensor in saved.items():
+        if name not in own:
+            raise UserError(f"{path}: holds the tensor {name}, which this model does not have")
+        if tensor.shape != own[name].shape:
+            raise UserError(f"{path}: {name} has shape {list(tensor.shape)}, not {list(own[name].shape)}")
+        if not tensor.is_floating_point():
+            raise UserError(f"{path}: {name} holds {tensor.dtype}, not floating-point numbers")
+        own[name].copy_(tensor)
+
+
+def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> tuple[GPT, Tokenizer]:
+    """Return the model and the tokenizer of a checkpoint folder."""
+    verify(path)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (path / name).is_file():
+            raise UserError(f"{path}: lacks {name}; a checkpoint holds model.safetensors, config.json, tokenizer.json")
+    config = ModelConfig.load(path / "config.json")
+    tokenizer = Tokenizer.load(path / "tokenizer.json")
+    if tokenizer.vocab_size != config.vocab_size:
+        raise UserError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} ids but the model {config.vocab_size}; "
+            "use the tokenizer.json that the model was trained with"
+        )
+    model = GPT(config)
+    load_weights(model, path / "model.safetensors")
+    return model.to(device), tokenizer

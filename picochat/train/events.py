@@ -1,0 +1,90 @@
+"""What happens in a run, as frozen values. Every field is JSON; `metrics.jsonl` holds one event a line."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened after `step` optimizer steps."""
+
+    event: ClassVar[str]
+    """Name under which the event stands in metrics.jsonl."""
+    step: int
+
+    def row(self) -> dict[str, Any]:
+        """Return the event as a JSON object."""
+        return {"event": self.event, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone(Event):
+    """One optimizer step was made."""
+
+    event = "step"
+    loss: float
+    """Mean loss of the step's target tokens, in nats."""
+    tokens: int
+    """Target tokens of the step, over all ranks."""
+    tokens_seen: int
+    """Target tokens of all steps so far."""
+    seconds: float
+    """Time the step took."""
+    tokens_per_second: float
+    """Positions (padding included) processed a second."""
+    mfu: float | None
+    """Share of the device's peak arithmetic rate, if that rate is known."""
+    lr: dict[str, float]
+    """Learning rate of each parameter group."""
+    grad_norm: float
+    """Norm of the whole gradient before clipping."""
+    update_ratio: dict[str, float] = field(default_factory=dict)
+    """Norm of the update over norm of the weights, per group; measured every few steps."""
+    stats: dict[str, float] = field(default_factory=dict)
+    """What else the loss function reports."""
+    stop: bool = False
+    """Whether some rank wants to stop after this step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalDone(Event):
+    """The model was measured on held-out data."""
+
+    event = "eval"
+    metrics: dict[str, float]
+    """For instance `bpb` (bits per byte) or `val_loss` (nats per target token)."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleDone(Event):
+    """The model continued a fixed prompt."""
+
+    event = "sample"
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """A complete checkpoint is on disk."""
+
+    event = "saved"
+    path: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused(Event):
+    """The run waits for `resume` or `stop`."""
+
+    event = "paused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """The run came to its end."""
+
+    event = "finished"
+    state: str
+    """`finished`, or `stopped` if it can be resumed."""

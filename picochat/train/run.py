@@ -1,0 +1,299 @@
+"""A run: what happens between optimizer steps, and the files that it leaves."""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import filelock
+
+from picochat.errors import UserError
+from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.checkpoint import load_tensors, load_weights, newest_valid, save_checkpoint, sweep
+from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
+from picochat.train.options import RunOptions
+from picochat.train.run_dir import RunDir, State, read_json, write_json
+from picochat.train.trainer import Trainer
+
+HEARTBEAT_SECONDS = 1.0
+
+Evaluate = Callable[[], dict[str, float]]
+"""Measures the model; the first value is the score that `best` goes by, lower is better."""
+Sample = Callable[[int], list[tuple[str, str]]]
+"""Continues the fixed prompts after a step: pairs of prompt and text."""
+
+
+class Run:
+    """An iterator of events over a whole run; each `next` does one thing: a step, a measurement, a save.
+
+    It evaluates, samples, saves, obeys control.json and writes events to the run directory. An exception does
+    not end it: the next `next` goes on where it was.
+    """
+
+    def __init__(
+        self,
+        directory: RunDir,
+        *,
+        stage: str,
+        options: RunOptions,
+        trainer: Trainer,
+        tokenizer: Tokenizer,
+        evaluate: Evaluate | None = None,
+        sample: Sample | None = None,
+        parent: str | None = None,
+    ) -> None:
+        self.directory, self.stage, self.options = directory, stage, options
+        self.trainer, self.tokenizer = trainer, tokenizer
+        self.evaluate, self.sample, self.parent = evaluate, sample, parent
+        self.state: State = "starting"
+        self.score: float | None = None
+        """The latest validation result."""
+        self._pending: deque[Callable[[], Event | None]] = deque()
+        self._wants_stop = self._wants_checkpoint = self._is_pausing = False
+        self._saved_step: int | None = None
+        self._last_heartbeat = 0.0
+        self._metrics: TextIO | None = None
+        self._samples: TextIO | None = None
+        self._lock = filelock.FileLock(directory.path / ".lock", timeout=0)
+        if trainer.world.is_main:
+            self._open()
+        trainer.world.barrier()
+        if options.resume:
+            self._restore()
+        else:
+            self._pending.extend((self._evaluate, self._sample))
+
+    @property
+    def model(self):
+        """The model in training."""
+        return self.trainer.model
+
+    def __iter__(self) -> "Run":
+        return self
+
+    def __next__(self) -> Event:
+        """Do the next thing and return what happened."""
+        while True:
+            if self.state in ("finished", "stopped", "failed"):
+                self.close()
+                raise StopIteration
+            self._obey()
+            if self._is_pausing and not self._wants_stop:
+                if self.state != "paused":
+                    self._set_state("paused")
+                    return self._write(Paused(step=self.trainer.step))
+                self._beat()
+                time.sleep(0.05)
+                continue
+            event = self._advance()
+            if event is not None:
+                return self._write(event)
+
+    def request_stop(self) -> None:
+        """Save and end after the present step; safe to call from a signal handler."""
+        self._wants_stop = True
+
+    def request_checkpoint(self) -> None:
+        """Save after the present step."""
+        self._wants_checkpoint = True
+
+    def close(self) -> None:
+        """Let go of the run directory."""
+        for file in (self._metrics, self._samples):
+            if file is not None:
+                file.close()
+        self._metrics = self._samples = None
+        self._lock.release()
+
+    def _advance(self) -> Event | None:
+        if self.state != "running":
+            self._set_state("running")
+        if self._pending:
+            # Taken off only when done: an interrupt must not lose a measurement or a save.
+            event = self._pending[0]()
+            self._pending.popleft()
+            return event
+        trainer = self.trainer
+        is_over = trainer.step >= trainer.steps
+        if is_over or (self._wants_stop and trainer.world.size == 1):
+            return self._end("finished" if is_over else "stopped")
+        trainer.wants_stop = self._wants_stop
+        try:
+            event = next(trainer)
+        except UserError as error:
+            self._set_state("failed", message=str(error))
+            raise
+        self._plan(event)
+        return event
+
+    def _plan(self, event: StepDone) -> None:
+        """Queue what is due after a step."""
+        options, step = self.options, event.step
+        is_last = step >= self.trainer.steps
+
+        def due(every: int) -> bool:
+            return is_last or (every > 0 and step % every == 0)
+
+        if due(options.eval_every):
+            self._pending.append(self._evaluate)
+        if due(options.sample_every):
+            self._pending.append(self._sample)
+        if due(options.save_every) or self._wants_checkpoint:
+            self._wants_checkpoint = False
+            self._pending.append(self._save)
+        if event.stop:
+            self._pending.append(lambda: self._end("stopped"))
+
+    def _evaluate(self) -> Event | None:
+        if self.evaluate is None:
+            return None
+        began = time.perf_counter()
+        metrics = self.evaluate()
+        self.score = next(iter(metrics.values()))
+        return EvalDone(step=self.trainer.step, metrics=metrics, seconds=time.perf_counter() - began)
+
+    def _sample(self) -> Event | None:
+        if self.sample is None or not self.trainer.world.is_main:
+            return None
+        samples = [SampleDone(step=self.trainer.step, prompt=p, text=t) for p, t in self.sample(self.trainer.step)]
+        for event in samples[1:]:
+            self._pending.insert(1, lambda event=event: event)
+        return samples[0] if samples else None
+
+    def _save(self) -> Event | None:
+        step = self.trainer.step
+        if not self.trainer.world.is_main:
+            return None
+        began = time.perf_counter()
+        path = self.directory.path / "checkpoints" / f"step-{step:08d}"
+        state = {"stage": self.stage, "score": self.score, "trainer": self.trainer.state_dict()}
+        save_checkpoint(
+            path,
+            model=self.model,
+            tokenizer=self.tokenizer,
+            optimizer=self.trainer.optimizer.state_dict(),
+            state=state,
+        )
+        self._saved_step = step
+        self._prune()
+        return Saved(step=step, path=str(path), seconds=time.perf_counter() - began)
+
+    def _prune(self) -> None:
+        """Keep the newest checkpoints and the best."""
+        import shutil
+
+        checkpoints = self.directory.checkpoints()
+        best = self.directory.best()
+        for step in list(checkpoints)[: -self.options.keep]:
+            if step != best:
+                shutil.rmtree(checkpoints[step])
+
+    def _end(self, state: State) -> Event:
+        if self.trainer.step > 0 and self._saved_step != self.trainer.step and self.trainer.world.is_main:
+            self._write(self._save())
+        self._set_state(state)
+        return Finished(step=self.trainer.step, state=state)
+
+    def _obey(self) -> None:
+        """Take a command from control.json."""
+        command = self.directory.take_command() if self.trainer.world.is_main else None
+        if command == "stop":
+            self._wants_stop = True
+        elif command == "checkpoint":
+            self._wants_checkpoint = True
+            if self._is_pausing:
+                self._write(self._save())
+                self._wants_checkpoint = False
+        elif command in ("pause", "resume"):
+            self._is_pausing = command == "pause"
+
+    def _open(self) -> None:
+        """Take the run directory and write run.json."""
+        path, options = self.directory.path, self.options
+        if self.directory.exists() and not options.resume:
+            raise UserError(f"{path} holds a run already; give --resume to go on with it, or another --run name")
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise UserError(f"{path}: another process is training this run; stop it first") from error
+        sweep(path / "checkpoints")
+        if not self.directory.exists():
+            write_json(path / "run.json", self._info())
+        (path / "control.json").unlink(missing_ok=True)
+        self._metrics = _open_for_append(path / "metrics.jsonl")
+        self._samples = _open_for_append(path / "samples.jsonl")
+        self._set_state("starting")
+
+    def _info(self) -> dict[str, Any]:
+        import platform
+        from importlib.metadata import version
+
+        return {
+            "stage": self.stage,
+            "options": self.options.row(),
+            "parent": self.parent,
+            "model": vars(self.model.config),
+            "num_parameters": self.model.config.num_parameters(),
+            "device": str(self.model.device),
+            "dtype": str(self.model.compute_dtype).removeprefix("torch."),
+            "world_size": self.trainer.world.size,
+            "created": time.time(),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("picochat", "torch", "tokenizers", "safetensors")},
+            },
+        }
+
+    def _restore(self) -> None:
+        path = newest_valid(self.directory)
+        load_weights(self.model, path / "model.safetensors")
+        self.trainer.optimizer.load_state_dict(load_tensors(path / "optimizer.safetensors"))
+        state = read_json(path / "state.json")
+        self.trainer.load_state_dict(state["trainer"])
+        self.score = state["score"]
+        self._saved_step = self.trainer.step
+
+    def _set_state(self, state: State, *, message: str | None = None) -> None:
+        self.state = state
+        self._last_heartbeat = 0.0
+        self._beat(message)
+
+    def _beat(self, message: str | None = None) -> None:
+        """Renew status.json, at most about once a second."""
+        now = time.time()
+        if not self.trainer.world.is_main or now - self._last_heartbeat < HEARTBEAT_SECONDS:
+            return
+        self._last_heartbeat = now
+        status = {
+            "state": self.state,
+            "step": self.trainer.step,
+            "steps": self.trainer.steps,
+            "pid": os.getpid(),
+            "heartbeat": now,
+        }
+        if message:
+            status["message"] = message
+        write_json(self.directory.path / "status.json", status)
+
+    def _write(self, event: Event | None) -> Event:
+        assert event is not None
+        if self.trainer.world.is_main:
+            file = self._samples if isinstance(event, SampleDone) else self._metrics
+            assert file is not None, "the run was closed"
+            file.write(json.dumps(event.row(), allow_nan=False) + "\n")
+            file.flush()
+            self._beat()
+        return event
+
+
+def _open_for_append(path: Path) -> TextIO:
+    """Open a JSON-lines file for appending, without the unfinished line that a killed process left."""
+    if path.exists():
+        with path.open("rb+") as file:
+            text = file.read()
+            file.truncate(text.rfind(b"\n") + 1)
+    return path.open("a", encoding="utf-8")

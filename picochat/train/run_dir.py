@@ -1,0 +1,174 @@
+"""The run directory: the only interface between a run and everything that watches or steers it.
+
+Needs no torch, so that the terminal app and the command line read runs at once.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from picochat.errors import UserError
+
+Command = Literal["pause", "resume", "stop", "checkpoint"]
+State = Literal["starting", "running", "paused", "stopped", "finished", "failed"]
+
+STEP_FOLDER = re.compile(r"step-(\d{8,})")
+CHECKPOINT_FILES = ("model.safetensors", "config.json", "tokenizer.json")
+"""What makes a folder a checkpoint; one written by picochat holds more and a manifest."""
+STALE_SECONDS = 60.0
+"""A live run renews its heartbeat far more often than this."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by strict JSON such that a reader sees the old or the new text, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, allow_nan=False, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON value in `path`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error})") from error
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON-lines file that may still be growing: an unfinished last line is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A folder that holds one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "run.json").is_file()
+
+    def info(self) -> dict[str, Any]:
+        """Return run.json: stage, options, parent, versions."""
+        return read_json(self.path / "run.json")
+
+    def status(self) -> dict[str, Any]:
+        """Return status.json with `state` corrected to "crashed" where the process is gone without a word."""
+        path = self.path / "status.json"
+        if not path.exists():
+            return {"state": "starting", "step": 0}
+        status = read_json(path)
+        is_live = status["state"] in ("starting", "running", "paused")
+        if is_live and time.time() - status["heartbeat"] > STALE_SECONDS:
+            status["state"] = "crashed"
+        return status
+
+    def rows(self, *events: str) -> list[dict[str, Any]]:
+        """Return the events of metrics.jsonl in order of steps; after a resume the last row of a step wins."""
+        latest: dict[tuple[str, int], dict[str, Any]] = {}
+        for row in read_rows(self.path / "metrics.jsonl"):
+            if not events or row["event"] in events:
+                latest[row["event"], row["step"]] = row
+        return sorted(latest.values(), key=lambda row: row["step"])
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Return the rows of samples.jsonl; the last text of a (step, prompt) wins."""
+        latest = {(row["step"], row["prompt"]): row for row in read_rows(self.path / "samples.jsonl")}
+        return sorted(latest.values(), key=lambda row: row["step"])
+
+    def checkpoints(self) -> dict[int, Path]:
+        """Return the complete checkpoints by step, oldest first."""
+        found = {}
+        folder = self.path / "checkpoints"
+        if folder.is_dir():
+            for path in folder.iterdir():
+                match = STEP_FOLDER.fullmatch(path.name)
+                if match and (path / "MANIFEST.json").is_file():
+                    found[int(match[1])] = path
+        return dict(sorted(found.items()))
+
+    def best(self) -> int | None:
+        """Return the step of the checkpoint with the lowest validation loss, if any was measured."""
+        scores = {step: read_json(path / "state.json").get("score") for step, path in self.checkpoints().items()}
+        measured = {step: score for step, score in scores.items() if score is not None}
+        return min(measured, key=lambda step: (measured[step], -step)) if measured else None
+
+    def send(self, command: Command) -> None:
+        """Ask the run's process for something; it answers within one step."""
+        write_json(self.path / "control.json", {"command": command, "time": time.time()})
+
+    def take_command(self) -> Command | None:
+        """Return what was asked for since the last call, if anything."""
+        path = self.path / "control.json"
+        if not path.exists():
+            return None
+        try:
+            command = json.loads(path.read_text(encoding="utf-8")).get("command")
+        except (json.JSONDecodeError, AttributeError):
+            command = None
+        path.unlink(missing_ok=True)
+        return command if command in ("pause", "resume", "stop", "checkpoint") else None
+
+
+def list_runs(runs_dir: Path) -> list[RunDir]:
+    """Return the runs in a folder by name."""
+    if not runs_dir.is_dir():
+        return []
+    return [run for path in sorted(runs_dir.iterdir()) if (run := RunDir(path)).exists()]
+
+
+def find_run(name: str, runs_dir: Path = Path("runs")) -> RunDir:
+    """Return the run called `name` in `runs_dir`, or at the path `name`."""
+    for path in (runs_dir / name, Path(name)):
+        if RunDir(path).exists():
+            return RunDir(path)
+    known = ", ".join(run.name for run in list_runs(runs_dir)) or "none yet"
+    raise UserError(f"no run called {name!r}; runs in {runs_dir}: {known}")
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` holds at least the files of the Rust layout."""
+    return all((path / name).is_file() for name in CHECKPOINT_FILES)
+
+
+def resolve_checkpoint(spec: str | Path, runs_dir: Path = Path("runs")) -> Path:
+    """Return the checkpoint folder that `spec` names.
+
+    `NAME` or a run's path is its newest complete checkpoint; `NAME@500` the one of step 500; `NAME@best` the one
+    with the lowest validation loss; a folder with model.safetensors, config.json and tokenizer.json is itself.
+    """
+    if is_checkpoint(Path(spec)):
+        return Path(spec)
+    name, _, which = str(spec).rpartition("@") if "@" in Path(spec).name else (str(spec), "", "")
+    if Path(name).is_dir() and not RunDir(Path(name)).exists() and not RunDir(runs_dir / name).exists():
+        missing = [file for file in CHECKPOINT_FILES if not (Path(name) / file).is_file()]
+        raise UserError(f"{name}: neither a run nor a checkpoint; it lacks {', '.join(missing)}")
+    run = find_run(name, runs_dir)
+    checkpoints = run.checkpoints()
+    if not checkpoints:
+        raise UserError(f"run {run.name} has no complete checkpoint yet")
+    if which == "best":
+        best = run.best()
+        if best is None:
+            raise UserError(f"run {run.name} was never validated, so it has no best checkpoint; use {run.name}")
+        return checkpoints[best]
+    if which and (not which.isdecimal() or int(which) not in checkpoints):
+        steps = ", ".join(str(step) for step in checkpoints)
+        raise UserError(f"run {run.name} has no checkpoint {which!r}; it has steps {steps} and best")
+    return checkpoints[int(which)] if which else list(checkpoints.values())[-1]

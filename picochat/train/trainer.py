@@ -1,0 +1,203 @@
+"""The training loop: an iterator whose every `next` is one optimizer step."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from picochat.data.batch import IGNORE, Batch, BatchSource
+from picochat.errors import UserError
+from picochat.kernels.head_loss import head_loss
+from picochat.model.gpt import GPT
+from picochat.optim.groups import GroupedOptimizer
+from picochat.optim.schedule import Schedule
+from picochat.train.events import StepDone
+from picochat.train.world import World
+
+
+class NonFiniteError(UserError):
+    """The loss or the gradient is not a number; the weights are still those of the step before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSum:
+    """What a loss function returns for some rows of a batch."""
+
+    total: torch.Tensor
+    """Summed loss, a scalar with a gradient."""
+    stats: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Further sums to report, scalars; the trainer divides them by the weight of the batch."""
+
+
+class Loss(Protocol):
+    """A loss is a sum over a batch and the weight that the sum is divided by."""
+
+    def weight(self, batch: Batch) -> float:
+        """Return the divisor for the whole global batch."""
+        ...
+
+    def __call__(self, model: GPT, batch: Batch) -> LossSum: ...
+
+
+class CrossEntropy:
+    """Mean negative log-likelihood of the target tokens."""
+
+    def weight(self, batch: Batch) -> float:
+        """Return the number of target tokens."""
+        return float((batch.targets_BT != IGNORE).sum())
+
+    def __call__(self, model: GPT, batch: Batch) -> LossSum:
+        """Return the summed loss in nats."""
+        x_ND = model.hidden(batch.ids_BT).flatten(0, 1)
+        targets_N = batch.targets_BT.flatten()
+        return LossSum(total=head_loss(x_ND, model.lm_head.weight, targets_N, model.config.vocab_size))
+
+
+class Trainer:
+    """Makes optimizer steps. It does no I/O and calls nobody back.
+
+    A step is transactional: an exception before the weights change leaves weights, data position and random
+    state as they were. An exception while they change poisons the trainer; only `load_state_dict` mends it.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        optimizer: GroupedOptimizer,
+        schedule: Schedule,
+        batches: BatchSource,
+        loss: Loss,
+        *,
+        grad_accum: int = 1,
+        clip: float = 0.0,
+        measure_every: int = 10,
+        peak_flops: float | None = None,
+        world: World | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.batches, self.loss = batches, loss
+        self.grad_accum, self.clip, self.measure_every = grad_accum, clip, measure_every
+        self.peak_flops = peak_flops
+        self.world = world or World()
+        self.step = 0
+        """Optimizer steps done."""
+        self.tokens_seen = 0
+        self.wants_stop = False
+        """This rank's vote to stop after the next step."""
+        self._is_poisoned = False
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.schedule.steps
+
+    def __iter__(self) -> "Trainer":
+        return self
+
+    def __next__(self) -> StepDone:
+        """Make one optimizer step and return what happened."""
+        if self._is_poisoned:
+            raise RuntimeError("the last step was interrupted while weights changed; load a checkpoint to go on")
+        if self.step >= self.steps:
+            raise StopIteration
+        began = time.perf_counter()
+        before = self.batches.state_dict()
+        try:
+            batch = next(self.batches)
+            sums = self._gradients(batch)
+            factor = self.schedule.factor(self.step)
+        except BaseException:
+            self.optimizer.zero_grad()
+            self.batches.load_state_dict(before)
+            raise
+        self._is_poisoned = True
+        ratios = self._update(factor)
+        self._is_poisoned = False
+        self.step += 1
+        tokens = int((batch.targets_BT != IGNORE).sum())
+        self.tokens_seen += tokens
+        seconds = time.perf_counter() - began
+        loss, grad_norm = sums.pop("loss"), sums.pop("grad_norm")
+        stop = sums.pop("stop") > 0
+        rate = batch.ids_BT.numel() / seconds
+        flops = self.model.config.flops_per_token(batch.ids_BT.shape[1]) * rate / self.world.size
+        return StepDone(
+            step=self.step,
+            loss=loss,
+            tokens=tokens,
+            tokens_seen=self.tokens_seen,
+            seconds=seconds,
+            tokens_per_second=rate,
+            mfu=flops / self.peak_flops if self.peak_flops else None,
+            lr={group.name: group.lr * factor for group in self.optimizer.groups},
+            grad_norm=grad_norm,
+            update_ratio=ratios,
+            stats=sums,
+            stop=stop,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of the run as JSON values; weights and moments are saved beside it."""
+        return {"step": self.step, "tokens_seen": self.tokens_seen, "batches": self.batches.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved position."""
+        self.step, self.tokens_seen = state["step"], state["tokens_seen"]
+        self.batches.load_state_dict(state["batches"])
+        self.optimizer.zero_grad()
+        self._is_poisoned = False
+
+    def _gradients(self, batch: Batch) -> dict[str, float]:
+        """Fill the gradients of the global batch; return the sums to report, after the one host sync."""
+        weight = self.loss.weight(batch)
+        if weight == 0:
+            raise UserError("a batch holds no token to learn from; is everything masked or cut off?")
+        device = self.model.device
+        first, last = self.world.share(batch.ids_BT.shape[0])
+        bounds = [first + (last - first) * i // self.grad_accum for i in range(self.grad_accum + 1)]
+        totals: dict[str, torch.Tensor] = {"loss": torch.zeros((), device=device)}
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            if start == stop:
+                continue
+            part = self.loss(self.model, batch.rows(start, stop).to(device))
+            (part.total / weight).backward()
+            for name, value in {"loss": part.total, **part.stats}.items():
+                totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() / weight
+        # One reduction carries everything that ranks must agree on.
+        totals["stop"] = torch.tensor(float(self.wants_stop), device=device)
+        names = list(totals)
+        packed = torch.stack([totals[name].float() for name in names])
+        grads = [parameter.grad for parameter in self.optimizer.parameters if parameter.grad is not None]
+        self.world.sum_([packed, *grads])
+        norm = torch.nn.utils.get_total_norm(grads)
+        values = torch.cat((packed, norm.reshape(1).float())).tolist()
+        sums = dict(zip([*names, "grad_norm"], values, strict=True))
+        if not all(value == value and abs(value) != float("inf") for value in (sums["loss"], sums["grad_norm"])):
+            raise NonFiniteError(
+                f"step {self.step + 1}: the loss is {sums['loss']}, the gradient norm {sums['grad_norm']}; "
+                "the weights are untouched; resume with a lower --lr"
+            )
+        if self.clip and sums["grad_norm"] > self.clip:
+            torch._foreach_mul_(grads, self.clip / sums["grad_norm"])
+        return sums
+
+    def _update(self, factor: float) -> dict[str, float]:
+        """Change the weights; every `measure_every` steps return |update| / |weights| of each group."""
+        if self.step % self.measure_every:
+            self.optimizer.step(factor)
+            self.optimizer.zero_grad()
+            return {}
+        before = {
+            group.name: [parameter.detach().clone() for parameter in group.parameters.values()]
+            for group in self.optimizer.groups
+        }
+        self.optimizer.step(factor)
+        self.optimizer.zero_grad()
+        ratios = {}
+        for group in self.optimizer.groups:
+            now = [parameter.detach() for parameter in group.parameters.values()]
+            change = torch._foreach_sub(now, before[group.name])
+            size = torch.nn.utils.get_total_norm(before[group.name])
+            ratios[group.name] = torch.nn.utils.get_total_norm(change) / size.clamp(min=1e-12)
+        return dict(zip(ratios, torch.stack(list(ratios.values())).tolist(), strict=True))
