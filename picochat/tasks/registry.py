@@ -1,0 +1,10 @@
+"""The tasks by the names that commands and options use."""
+
+from picochat.tasks.arc import Arc
+from picochat.tasks.gsm8k import Gsm8k
+from picochat.tasks.mmlu import Mmlu
+from picochat.tasks.simple_qa import SimpleQa
+from picochat.tasks.task import Task
+from picochat.tasks.tool_use import ToolUse
+
+TASKS: dict[str, Task] = {task.name: task for task in (Gsm8k(), Arc(), Mmlu(), ToolUse(), SimpleQa())}
