@@ -61,7 +61,7 @@ class Run:
         if trainer.world.is_main:
             self._open()
         trainer.world.barrier()
-        if options.resume:
+        if directory.checkpoints():
             self._restore()
         else:
             self._pending.extend((self._evaluate, self._sample))
