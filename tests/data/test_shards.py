@@ -120,7 +120,10 @@ def test_progress_ends_at_the_total(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_BATCH_BYTES", 100)
     calls: list[tuple[int, int]] = []
     tokenize_to_shards(
-        [corpus], TOKENIZER, cache_dir=tmp_path / "cache", progress=lambda done, total: calls.append((done, total))
+        [corpus],
+        TOKENIZER,
+        cache_dir=tmp_path / "cache",
+        progress=lambda done, total: calls.append((done, total)),
     )
     size = sum(path.stat().st_size for path in corpus.iterdir())
     assert len(calls) > 5
@@ -137,12 +140,19 @@ def test_two_processes_that_want_the_same_build_it_once(corpus, tmp_path):
         "from picochat.data import shards\n"
         "from picochat.tokenizer.tokenizer import Tokenizer\n"
         "calls = []\n"
-        "made = shards.tokenize_to_shards([sys.argv[1]], Tokenizer.load(sys.argv[2]), cache_dir=Path(sys.argv[3]),\n"
+        "tokenizer = Tokenizer.load(sys.argv[2])\n"
+        "made = shards.tokenize_to_shards([sys.argv[1]], tokenizer, cache_dir=Path(sys.argv[3]),\n"
         "    num_workers=1, progress=lambda done, total: calls.append(done))\n"
         "print(json.dumps([made.fingerprint, made.num_tokens, bool(calls)]))\n",
         encoding="utf-8",
     )
-    command = [sys.executable, str(script), str(corpus), str(tmp_path / "tokenizer.json"), str(tmp_path / "cache")]
+    command = [
+        sys.executable,
+        str(script),
+        str(corpus),
+        str(tmp_path / "tokenizer.json"),
+        str(tmp_path / "cache"),
+    ]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     (first, second) = sorted(json.loads(run.communicate(timeout=60)[0]) for run in runs)
     assert first[:2] == second[:2]

@@ -26,7 +26,7 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-# --- which files ---------------------------------------------------------------------------------------------
+# ---- which files
 
 
 def test_a_folder_gives_its_readable_files_in_order_at_any_depth(tmp_path):
@@ -39,7 +39,11 @@ def test_a_folder_gives_its_readable_files_in_order_at_any_depth(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("gone.txt", "no such file"), ("table.csv", "unknown kind"), ("empty", "no file to read in this folder")],
+    [
+        ("gone.txt", "no such file"),
+        ("table.csv", "unknown kind"),
+        ("empty", "no file to read in this folder"),
+    ],
 )
 def test_paths_that_can_not_be_read_are_named(tmp_path, name, message):
     write(tmp_path / "table.csv", "x")
@@ -49,7 +53,7 @@ def test_paths_that_can_not_be_read_are_named(tmp_path, name, message):
     assert str(tmp_path / name) in str(error.value)
 
 
-# --- plain text ----------------------------------------------------------------------------------------------
+# ---- plain text
 
 
 def whole_file_oracle(text: str, split: str) -> list[str]:
@@ -61,7 +65,9 @@ def whole_file_oracle(text: str, split: str) -> list[str]:
     return [piece.strip() for piece in pieces if piece.strip()]
 
 
-TEXTS = st.lists(st.sampled_from(["a", "b", "é", "😀", "\n", "\n\n", "\r\n", "\r", " ", "\t", "<|x|>", "|", "<"]))
+TEXTS = st.lists(
+    st.sampled_from(["a", "b", "é", "😀", "\n", "\n\n", "\r\n", "\r", " ", "\t", "<|x|>", "|", "<"])
+)
 
 
 @given(TEXTS.map("".join), st.integers(1, 9), st.sampled_from(["paragraphs", "file", "<|x|>", "\n\n", "\n<"]))
@@ -91,7 +97,9 @@ def test_a_long_document_is_cut_at_a_line_end(tmp_path, monkeypatch):
     assert list(iter_texts([path])) == ["one\ntwo", "three\nfou"]
 
 
-@pytest.mark.parametrize("content", [b"x" * 24_000_000, b"word word\n" * 2_400_000], ids=["no line end", "lines"])
+@pytest.mark.parametrize(
+    "content", [b"x" * 24_000_000, b"word word\n" * 2_400_000], ids=["no line end", "lines"]
+)
 def test_memory_is_bounded_without_any_blank_line(tmp_path, content):
     path = write(tmp_path / "t.txt", content)
     tracemalloc.start()
@@ -110,20 +118,27 @@ def test_text_that_is_not_utf8_is_named_by_line(tmp_path):
     path = write(tmp_path / "t.txt", b"good\nnaive\nna\xefve\nlast\xff")
     with pytest.raises(UserError, match=re.escape(f"{path}:3: not UTF-8 (byte 0xef at byte 2")):
         list(iter_texts([path]))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match=":3: not UTF-8"):
-        patch.setattr(plain_text, "_BLOCK_BYTES", 5)  # lines are counted over blocks
-        list(iter_texts([path]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_text, "_BLOCK_BYTES", 5)
+        with pytest.raises(UserError, match=":3: not UTF-8"):  # lines are counted over blocks
+            list(iter_texts([path]))
     bad_rows = BadRows("skip")
     assert list(iter_texts([path], on_bad_row=bad_rows)) == ["good\nnaive"]
     assert bad_rows.count == 2
     assert bad_rows.summary().startswith("2 bad rows left out; the first: ")
 
 
-# --- JSON Lines ----------------------------------------------------------------------------------------------
+# ---- JSON Lines
 
 
 def test_jsonl_of_any_shape_of_line(tmp_path):
-    lines = [b'\xef\xbb\xbf{"text": "one"}\r\n', b"\n", b"  \r\n", b'{"text": null}\n', b'{"id": 1, "text": "\\u0000"}\n']
+    lines = [
+        b'\xef\xbb\xbf{"text": "one"}\r\n',
+        b"\n",
+        b"  \r\n",
+        b'{"text": null}\n',
+        b'{"id": 1, "text": "\\u0000"}\n',
+    ]
     lines += [b'{"text": " "}\n', '{"text": "zwei é"}'.encode()]
     assert list(iter_texts([write(tmp_path / "t.jsonl", b"".join(lines))])) == ["one", "\0", "zwei é"]
 
@@ -176,7 +191,7 @@ def test_gzip_is_read_and_a_broken_one_named(tmp_path):
             list(iter_texts([path]))
 
 
-# --- Parquet -------------------------------------------------------------------------------------------------
+# ---- Parquet
 
 KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
 
@@ -195,7 +210,9 @@ def test_parquet_of_any_codec_and_string_type(tmp_path, codec, kind):
 def test_parquet_that_is_not_whole_or_of_another_shape_is_named(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"body": ["x" * 50] * 5000, "id": range(5000)}), path, compression="snappy")
-    with pytest.raises(UserError, match=re.escape(f"{path}: no column 'text'; it has: body, id; choose with --column")):
+    with pytest.raises(
+        UserError, match=re.escape(f"{path}: no column 'text'; it has: body, id; choose with --column")
+    ):
         list(iter_texts([path]))
     with pytest.raises(UserError, match="column 'id' holds int64, not text"):
         list(iter_texts([path], column="id"))
@@ -211,7 +228,9 @@ def test_parquet_that_is_not_whole_or_of_another_shape_is_named(tmp_path):
 def test_a_parquet_value_that_is_not_utf8_is_a_bad_row(tmp_path):
     path = tmp_path / "t.parquet"
     raw = pa.array([b"a", b"\xff", b"c"], pa.binary())
-    pq.write_table(pa.table({"text": pa.StringArray.from_buffers(3, raw.buffers()[1], raw.buffers()[2])}), path)
+    pq.write_table(
+        pa.table({"text": pa.StringArray.from_buffers(3, raw.buffers()[1], raw.buffers()[2])}), path
+    )
     with pytest.raises(UserError, match="row 2: not UTF-8"):
         list(iter_texts([path]))
     assert list(iter_texts([path], on_bad_row="skip")) == ["a", "c"]
