@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from picochat.data.builtin.write import default_world_dir
 from picochat.data.packing import PackedDocuments
@@ -20,7 +19,8 @@ from picochat.tokenizer.train import train_tokenizer
 from picochat.train.options import PretrainOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
-from picochat.train.stage import Progress, build_trainer, complete_options, make_sampler
+from picochat.train.run_options import complete_options
+from picochat.train.stage import Progress, build_trainer, make_sampler
 from picochat.train.trainer import CrossEntropy
 
 HELD_OUT = 0.01

@@ -15,7 +15,8 @@ from picochat.train.checkpoint import load_checkpoint
 from picochat.train.options import SftOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir, resolve_checkpoint
-from picochat.train.stage import Progress, build_trainer, complete_options, make_sampler
+from picochat.train.run_options import complete_options
+from picochat.train.stage import Progress, build_trainer, make_sampler
 from picochat.train.trainer import CrossEntropy
 
 HELD_OUT = 0.05
