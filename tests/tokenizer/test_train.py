@@ -109,6 +109,6 @@ def test_a_vocabulary_needs_room_for_bytes_and_specials():
 
 
 def test_one_long_piece_takes_no_quadratic_time():
-    start = time.perf_counter()
+    start = time.process_time()
     train_tokenizer(["a" * 300_000, "ab" * 100_000, " " * 300_000], 400)
-    assert time.perf_counter() - start < 3.0
+    assert time.process_time() - start < 3.0
