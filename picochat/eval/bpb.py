@@ -1,6 +1,6 @@
 """Bits per byte: how well a model predicts text, comparable between tokenizers.
 
-B: rows of a batch, T: positions, V: vocabulary. The measure is exact by definition: the sum over all documents
+B: rows of a batch, T: positions, V: vocabulary. The measure is exact by definition: the sum over documents
 of -log2 p(token | <|bos|>, the tokens before it), over the documents' length in UTF-8 bytes. Each token is
 scored once; `<|bos|>` is given, and no end of a document is predicted.
 """
