@@ -1,0 +1,141 @@
+"""A conversation with a model: history, system prompt, regenerate, save."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from picochat.engine.generate import Engine, Generation, SamplingOptions
+from picochat.engine.options import MAX_SEED
+from picochat.errors import UserError
+from picochat.tokenizer.conversation import Message, Part, render_prompt
+from picochat.tokenizer.messages import messages_to_json
+from picochat.tokenizer.tokenizer import Tokenizer
+
+Turn = Message | Generation
+"""A generation stands for the assistant's message: as much of it as was written when it ended or was
+stopped."""
+
+
+def text_message(role: str, text: str) -> Message:
+    """Return a message of one text part."""
+    assert role in ("system", "user", "assistant")
+    return Message(role=role, parts=(Part(type="text", text=text),))
+
+
+def fit_prompt(tokenizer: Tokenizer, messages: Sequence[Message], *, context: int, reserve: int) -> list[int]:
+    """Return the prompt ids of a conversation that ends with the user's turn.
+
+    Where it is too long to leave `reserve` tokens (at most a quarter of the context) for the answer, its
+    oldest turns are left out, a question with its answers at a time; system messages and the last question
+    stay.
+    """
+    limit = context - min(reserve, context // 4)
+    kept = list(messages)
+    while len(ids := render_prompt(tokenizer, kept)) > limit:
+        questions = [i for i, message in enumerate(kept) if message.role == "user"]
+        if len(questions) < 2:
+            break
+        first, second = questions[:2]
+        kept = kept[:first] + [m for m in kept[first:second] if m.role == "system"] + kept[second:]
+    return ids
+
+
+class ChatSession:
+    """A conversation that grows turn by turn.
+
+    `options` may be replaced between turns. What `send` returns is to be iterated; it can be cancelled, and
+    what was written until then stays in the history.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        options: SamplingOptions | None = None,
+        system: str = "",
+        messages: Iterable[Message] = (),
+    ) -> None:
+        self.engine = engine
+        self.options = options or SamplingOptions()
+        self.system = system
+        self._turns: list[Turn] = list(messages)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation so far, the system message first."""
+        system = [text_message("system", self.system)] if self.system else []
+        return system + [
+            turn if isinstance(turn, Message) else Message(role="assistant", parts=turn.completion.parts)
+            for turn in self._turns
+        ]
+
+    def send(self, text: str, *, num_logprobs: int = 0) -> Generation:
+        """Ask, and return the answer as an iterator of events."""
+        self._turns.append(text_message("user", text))
+        try:
+            return self._answer(self.options, num_logprobs)
+        except UserError:
+            self._turns.pop()
+            raise
+
+    def regenerate(self, *, num_logprobs: int = 0) -> Generation:
+        """Answer the last question once more; with a fixed seed, by the seed after the last answer's."""
+        if not any(isinstance(turn, Generation) or turn.role == "user" for turn in self._turns):
+            raise UserError("there is no answer to regenerate yet; ask something first")
+        options = self.options
+        last = self._turns[-1]
+        if isinstance(last, Generation) or last.role == "assistant":
+            self._turns.pop()
+        if isinstance(last, Generation) and options.seed is not None:
+            options = replace(options, seed=(last.completion.seed + 1) % (MAX_SEED + 1))
+        return self._answer(options, num_logprobs)
+
+    def clear(self) -> None:
+        """Forget the conversation; system prompt and options stay."""
+        self._turns.clear()
+
+    def save(self, path: str | Path) -> None:
+        """Write the conversation: as one more line of a .jsonl file of the kind SFT reads, or as a new .md
+        file.
+
+        Raises UserError for another ending, an empty conversation or a .md file that exists.
+        """
+        path = Path(path)
+        messages = self.messages
+        if not self._turns:
+            raise UserError("there is nothing to save yet; ask something first")
+        if path.suffix == ".jsonl":
+            row = json.dumps({"messages": messages_to_json(messages)}, ensure_ascii=False)
+            with path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(row + "\n")
+        elif path.suffix == ".md":
+            if path.exists():
+                raise UserError(f"{path} exists; choose another name")
+            path.write_text(to_markdown(messages), encoding="utf-8", newline="\n")
+        else:
+            raise UserError(f"{path}: a conversation is saved as .jsonl (for SFT) or .md")
+
+    def _answer(self, options: SamplingOptions, num_logprobs: int) -> Generation:
+        prompt_ids = fit_prompt(
+            self.engine.tokenizer, self.messages, context=self.engine.context, reserve=options.max_tokens
+        )
+        generation = self.engine.generate(prompt_ids, options, num_logprobs=num_logprobs)
+        self._turns.append(generation)
+        return generation
+
+
+def to_markdown(messages: Iterable[Message]) -> str:
+    """Return a conversation as Markdown: thinking as quotes, tool calls as code."""
+    sections = []
+    for message in messages:
+        blocks = [f"**{message.role.capitalize()}**"]
+        for part in message.parts:
+            if part.type == "text":
+                blocks.append(part.text.strip())
+            elif part.type == "thinking":
+                blocks.append("\n".join(f"> {line}" for line in part.text.strip().splitlines()))
+            else:
+                blocks.append(f"    {'= ' if part.type == 'tool_result' else ''}{part.text}")
+        sections.append("\n\n".join(block for block in blocks if block))
+    return "\n\n".join(sections) + "\n"
