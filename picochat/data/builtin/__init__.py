@@ -1,0 +1,1 @@
+"""The built-in world: a small English valley, written by a seeded generator, so all works offline."""
