@@ -14,7 +14,7 @@ import numpy as np
 
 from picochat.data.bad_rows import BadRows, OnBadRow
 from picochat.data.cache import build_once, default_cache_dir, remembered_sha256
-from picochat.data.text import Paths, file_kind, find_files, iter_file
+from picochat.data.text import Paths, file_kind, find_files, iter_groups, name_files
 from picochat.data.token_workers import TokenizedBatch, tokenize_batches
 from picochat.errors import UserError
 from picochat.tokenizer.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ from picochat.tokenizer.tokenizer import Tokenizer
 _FORMAT = 1
 """Raise it when a reader or the tokenisation changes what a shard holds: old shards are then not found."""
 
-_BATCH_BYTES = 1 << 20
+_BATCH_CHARS = 1 << 20
 
 
 class TokenShards:
@@ -112,45 +112,19 @@ def tokenize_to_shards(
 
     def build(temporary: Path) -> None:
         bad_rows = BadRows(on_bad_row)
-        batches = _batches(files, column, split, bad_rows, progress)
+        batches = iter_groups(
+            files, column=column, split=split, bad_rows=bad_rows, max_chars=_BATCH_CHARS, progress=progress
+        )
         total = sum(file.stat().st_size for file in files)
         tokenized = tokenize_batches(batches, tokenizer, num_workers=num_workers, num_bytes=total)
         meta = _write(temporary, tokenized, tokenizer.vocab_size)
         if meta["num_tokens"] == 0:
-            raise UserError(f"{_name(files)}: no text in it; give a file with at least one document")
+            raise UserError(f"{name_files(files)}: no text in it; give a file with at least one document")
         meta |= {"fingerprint": fingerprint, "bad_rows": bad_rows.summary()}
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
     build_once(folder, build, _is_whole)
     return TokenShards.open(folder)
-
-
-def _batches(
-    files: list[Path],
-    column: str,
-    split: str,
-    bad_rows: BadRows,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[list[str]]:
-    """Yield lists of documents of about _BATCH_BYTES characters in all."""
-    total = sum(file.stat().st_size for file in files)
-    done = 0
-    batch: list[str] = []
-    size = 0
-    for file in files:
-        for text, position in iter_file(file, column=column, split=split, bad_rows=bad_rows):
-            batch.append(text)
-            size += len(text)
-            if size >= _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-                if progress:
-                    progress(done + position, total)
-        done += file.stat().st_size
-    if batch:
-        yield batch
-    if progress:
-        progress(total, total)
 
 
 def _write(folder: Path, batches: Iterator[TokenizedBatch], vocab_size: int) -> dict[str, Any]:
@@ -183,7 +157,3 @@ def _is_whole(folder: Path) -> bool:
     return all(
         (folder / name).exists() and (folder / name).stat().st_size == size for name, size in expected.items()
     )
-
-
-def _name(files: list[Path]) -> str:
-    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"

@@ -1,6 +1,6 @@
 """Texts of files: plain text, JSON Lines and Parquet, read in bounded memory whatever their size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from picochat.data.bad_rows import BadRows, OnBadRow
@@ -77,6 +77,44 @@ def iter_file(path: Path, *, column: str, split: str, bad_rows: BadRows) -> Iter
     else:
         rows = iter_jsonl_texts(path, column=column, bad_rows=bad_rows)
     return ((text, position) for text, position in rows if text and not text.isspace())
+
+
+def iter_groups(
+    files: Sequence[Path],
+    *,
+    column: str,
+    split: str,
+    bad_rows: BadRows,
+    max_chars: int,
+    max_documents: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[list[str]]:
+    """Yield the documents of files in lists: one is full at `max_documents`, or once it has `max_chars`.
+
+    progress: called with (bytes of the files done, bytes of all files) after each list.
+    """
+    sizes = [file.stat().st_size for file in files]
+    group: list[str] = []
+    num_chars = done = 0
+    for file, size in zip(files, sizes, strict=True):
+        for text, position in iter_file(file, column=column, split=split, bad_rows=bad_rows):
+            group.append(text)
+            num_chars += len(text)
+            if num_chars >= max_chars or len(group) == max_documents:
+                yield group
+                group, num_chars = [], 0
+                if progress:
+                    progress(done + position, sum(sizes))
+        done += size
+    if group:
+        yield group
+    if progress:
+        progress(done, sum(sizes))
+
+
+def name_files(files: Sequence[Path]) -> str:
+    """Return a short name of several files for a message."""
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
 def _is_readable(file: Path, folder: Path) -> bool:

@@ -35,7 +35,7 @@ def documents(token_shards: TokenShards) -> list[list[int]]:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_shards_hold_the_tokens_of_every_document_in_order(corpus, tmp_path, num_workers, monkeypatch):
-    monkeypatch.setattr(shards, "_BATCH_BYTES", 100)  # many batches: their order is kept
+    monkeypatch.setattr(shards, "_BATCH_CHARS", 100)  # many batches: their order is kept
     made = tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache", num_workers=num_workers)
     texts = list(iter_texts([corpus]))
     assert documents(made) == [TOKENIZER.encode(text) for text in texts]
@@ -59,7 +59,7 @@ def test_the_second_time_nothing_is_read(corpus, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("read again")
 
-    monkeypatch.setattr(shards, "iter_file", fail)
+    monkeypatch.setattr(shards, "iter_groups", fail)
     monkeypatch.setattr(cache, "file_sha256", fail)
     again = tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache")
     assert documents(again) == documents(first)
@@ -117,7 +117,7 @@ def test_a_corpus_without_text_is_an_error(tmp_path, content):
 
 
 def test_progress_ends_at_the_total(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "_BATCH_BYTES", 100)
+    monkeypatch.setattr(shards, "_BATCH_CHARS", 100)
     calls: list[tuple[int, int]] = []
     tokenize_to_shards(
         [corpus],
