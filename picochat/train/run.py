@@ -159,7 +159,7 @@ class Run:
         if self.sample is None or not self.trainer.world.is_main:
             return None
         samples = [SampleDone(step=self.trainer.step, prompt=p, text=t) for p, t in self.sample(self.trainer.step)]
-        for event in samples[1:]:
+        for event in reversed(samples[1:]):
             self._pending.insert(1, lambda event=event: event)
         return samples[0] if samples else None
 
