@@ -22,7 +22,7 @@ def stored_options(options_class: type[Options], stage: str, run: str | None, ru
     info = directory.info()
     if info["stage"] != stage:
         raise UserError(
-            f"run {run} is of the stage {info['stage']}; `picochat {info['stage']} --run {run} --resume` resumes it"
+            f"run {run} is of another stage; `picochat {info['stage']} --run {run} --resume` goes on with it"
         )
     known = {field.name for field in fields(options_class)}
     row = {name: value for name, value in info["options"].items() if name in known}
@@ -44,6 +44,11 @@ def name_run(options: Options, stage: str) -> Options:
     if options.run is not None:
         if not options.run or Path(options.run).name != options.run or options.run.startswith("."):
             raise UserError(f"--run {options.run!r}: a run's name is one plain folder name")
+        directory = RunDir(options.directory)
+        if directory.exists() and not options.resume:
+            raise UserError(
+                f"{directory.path} holds a run already; give --resume to go on with it, or another --run name"
+            )
         return options
     number = 1
     while (Path(options.runs_dir) / f"{stage}-{number}").exists():
