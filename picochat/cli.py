@@ -3,11 +3,13 @@
 Commands are imported one at a time and none needs torch to show its help.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from picochat.arguments import parse_options
 from picochat.errors import UserError
 
 
@@ -51,12 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(_complain(str(error)))
     except BrokenPipeError:
-        # The reader of a pipe has gone (`| head`): nobody is left to tell.
-        sys.stderr.close()
-        sys.exit(0)
+        # The reader of a pipe has gone (`| head`): nobody is left to tell, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.filename is None and not error.strerror and not error.args:
-            raise
         where = f"{error.filename}: " if error.filename is not None else ""
         sys.exit(_complain(f"{where}{error.strerror or error}"))
     except KeyboardInterrupt:
@@ -78,7 +77,13 @@ def dispatch(argv: list[str]) -> None:
     for name in (" ".join(words[:2]), words[0] if words else ""):
         if name in COMMANDS:
             command = COMMANDS[name]
-            run(command.load(), prog=f"picochat {name}", args=argv[len(name.split()) :], summary=command.summary)
+            options = parse_options(
+                command.load(),
+                prog=f"picochat {name}",
+                args=argv[len(name.split()) :],
+                summary=command.summary,
+            )
+            options.execute()
             return
     group = {name: command for name, command in COMMANDS.items() if words and name.split()[0] == words[0]}
     if group and (len(words) == 1 or argv[-1] in ("-h", "--help")):
@@ -89,26 +94,6 @@ def dispatch(argv: list[str]) -> None:
     close = difflib.get_close_matches(" ".join(words) or argv[0], COMMANDS, n=1)
     hint = f"did you mean `picochat {close[0]}`?" if close else "`picochat --help` lists the commands"
     raise UserError(f"no command {' '.join(argv[:2])!r}; {hint}")
-
-
-def run(options_class: Any, *, prog: str, args: list[str], summary: str) -> None:
-    """Fill an options class from arguments and run it.
-
-    A class with `defaults` is asked for the defaults that the arguments themselves call for (`--resume`).
-    """
-    import tyro
-
-    description = summary[:1].upper() + summary[1:] + "."
-
-    def parse(default: Any = None) -> Any:
-        extra = {} if default is None else {"default": default}
-        return tyro.cli(options_class, prog=prog, args=args, description=description, **extra)
-
-    options = parse()
-    if hasattr(options, "defaults"):
-        default = options.defaults()
-        options = options if default is None else parse(default)
-    options.execute()
 
 
 def overview() -> str:
