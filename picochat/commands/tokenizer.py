@@ -151,7 +151,7 @@ class _Seen:
 
 
 def _builtin_texts() -> Path:
-    from picochat.data.builtin.world import default_world_dir
+    from picochat.data.builtin.write import default_world_dir
 
     return default_world_dir() / "pretrain" / "train.parquet"
 

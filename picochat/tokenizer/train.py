@@ -154,7 +154,6 @@ class _Learner:
                 if not indices or indices[-1] != index:
                     indices.append(index)
         del self._pair_counts[pair]
-        changes.pop(pair, None)
         for changed, change in changes.items():
             count = self._pair_counts.get(changed, 0) + change
             if count > 0:
