@@ -21,8 +21,8 @@ class TrainTokenizer:
     """Folder for tokenizer.json; it is made if it is missing."""
     data: tuple[str, ...] = ()
     """Files and folders to learn from (txt, jsonl, parquet). Without: the built-in world."""
-    vocab_size: int = 4096
-    """Number of ids: 256 bytes, the merges, 16 specials."""
+    vocab_size: int = 2048
+    """Number of ids: 256 bytes, the merges, 16 specials. The built-in world is used up near 2270."""
     column: str = "text"
     """Column (parquet) or field (jsonl) that holds the text."""
     split: str = "paragraphs"
