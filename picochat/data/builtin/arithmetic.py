@@ -1,6 +1,7 @@
 """Word problems, a ladder of seven levels, each with its plan, its steps and its calculator call."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -309,8 +310,12 @@ def _fits(problem: Problem, *, test: bool) -> bool:
         return False
     if test:
         return is_test_pair(*problem.pair) and all(is_test_combination(*c) for c in problem.combinations)
+    # Not only the first pair: no two numbers that a training problem joins, at any step, may be a test pair.
     sums = [problem.expression, *(step.expression for step in problem.steps)]
     pairs = [problem.pair, *(pair for text in sums for pair in number_pairs(text))]
+    told = re.findall(r"\d+", problem.question)
+    if len(told) > 1:
+        pairs.append((int(told[0]), int(told[1])))
     return not any(is_test_pair(*pair) for pair in pairs) and not any(
         is_test_combination(*c) for c in problem.combinations
     )

@@ -6,10 +6,14 @@ from typing import Any
 from picochat.data.builtin.split import is_test_spelling
 from picochat.data.builtin.sums import Part, bare_sum, calculator_parts, sum_reply
 from picochat.data.builtin.telling import answer, questions
-from picochat.data.builtin.world import ATTRIBUTES, GOODS, STRANGERS, VALUES, Person, World
+from picochat.data.builtin.world import ATTRIBUTES, GOODS, OBJECTS, STRANGERS, VALUES, Person, World
 
 LETTERS = "ABCDE"
-WORDS = tuple(word for attribute in ATTRIBUTES for word in VALUES[attribute]) + tuple(one for one, _ in GOODS)
+_SAY = 'Say the word "{}".'
+WORDS = (
+    *(word for attribute in ATTRIBUTES if attribute != "home" for word in VALUES[attribute]),
+    *(one for one, _ in (*GOODS, *OBJECTS)),
+)
 
 
 def qa_row(person: Person, attribute: str, wording: int) -> dict[str, str]:
@@ -53,10 +57,14 @@ def quiz(rng: random.Random, world: World) -> str:
     return f"{choice_text(row)}\n{choice_reply(row)} {answer(person, attribute)}"
 
 
+def _word_to_say(rng: random.Random, *, test: bool) -> str:
+    return rng.choice([word for word in WORDS if is_test_spelling(word, "say") == test])
+
+
 def _letter_sum(rng: random.Random, *, test: bool) -> tuple[str, str, int, str]:
     """A question about the letters of a word: prompt, call, result, reply."""
     while True:
-        word = rng.choice(WORDS).lower()
+        word = rng.choice(WORDS)
         letter = "" if rng.random() < 0.3 else rng.choice(word if rng.random() < 0.8 else "aeiounrst")
         if is_test_spelling(word, letter) != test:
             continue
@@ -82,6 +90,10 @@ def spelling(rng: random.Random, world: World) -> str:
     """A page about letters, for the pretraining text."""
     lines = []
     for _ in range(rng.randint(1, 3)):
+        if rng.random() < 0.2:
+            word = _word_to_say(rng, test=False)
+            lines.append(f"{_SAY.format(word)} {word}.")
+            continue
         prompt, call, value, reply = _letter_sum(rng, test=False)
         lines.append(f"{prompt} I count the letters. {call} = {value}. {reply}")
     return "\n".join(lines)
@@ -105,10 +117,8 @@ def tool_item(rng: random.Random, *, test: bool = False) -> tuple[dict[str, Any]
     """A prompt for the calculator (one in eight needs none) as a row, and the turn that answers it."""
     kind = rng.randrange(8)
     if kind == 0:
-        word = rng.choice(WORDS)
-        while is_test_spelling(word, "say") != test:
-            word = rng.choice(WORDS)
-        row = {"prompt": f'Say the word "{word}".', "expected_answer": word, "requires_tool": False}
+        word = _word_to_say(rng, test=test)
+        row = {"prompt": _SAY.format(word), "expected_answer": word, "requires_tool": False}
         return row, [{"type": "text", "text": f"{word}.\n#### {word}"}]
     if kind < 5:
         prompt, expression, value = bare_sum(rng, test=test)

@@ -28,7 +28,7 @@ OPENINGS = (
     "The first snow had fallen, and {m} put on {h} warmest coat.",
     "It was market day, and {m} had been up since dawn.",
     "On the longest day of the year {m} could not sleep.",
-    "The bells of the valley were ringing when {m} came over the hill.",
+    "The larks were already singing when {m} came over the hill.",
     "{n} had lost a key and looked for it everywhere.",
     "{n} sat on the old wall and watched the boats.",
     "{n} was whistling, and that always meant good news.",
@@ -145,7 +145,7 @@ VALLEY: tuple[tuple[str, ...], ...] = (
         "In summer the boats stay out until the sky turns pink.",
         "In autumn the carts roll by, full to the brim.",
         "In winter the harbour freezes at the edges and the gulls walk.",
-        "When the fog comes in, the bell at the harbour rings every quarter of an hour.",
+        "When the fog comes in, the bell at the harbour rings from dawn to dusk.",
         "After a storm the children search the beach for treasure.",
     ),
     (

@@ -153,7 +153,7 @@ def interview(rng: random.Random, world: World) -> str:
     who = rng.choice(("the postman", "a traveller", "the ferryman", "the new neighbour"))
     asked, told = pairs[0]
     more = " ".join(tell(rng, person, a) for a in _shuffled(rng)[:2])
-    return f'"{asked}" asked {who}. "{told}" said the innkeeper. {more}'
+    return f'"{asked}" asked {who}. "{told[:-1]}," said the innkeeper. {more}'
 
 
 def valley(rng: random.Random, world: World) -> str:

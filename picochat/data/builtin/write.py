@@ -10,13 +10,15 @@ from typing import Any
 from picochat.data.builtin import conversations as chat
 from picochat.data.builtin import questions, stories, sums
 from picochat.data.builtin.arithmetic import LEVELS, Problem, make_problem
+from picochat.data.builtin.telling import answer
 from picochat.data.builtin.telling import questions as asked_about
 from picochat.data.builtin.world import ATTRIBUTES, STRANGERS, Person, World, make_world, stream
 from picochat.data.cache import build_once, default_cache_dir
+from picochat.errors import UserError
 
-VERSION = 1
+VERSION = 2
 """Part of the cache's key: raise it when the same seed no longer gives the same files."""
-PRETRAIN_CHARACTERS = 9_000_000
+PRETRAIN_CHARACTERS = 10_000_000
 VALIDATION_SHARE = 0.02
 SUM_SHARES = {
     "one-step": 30,
@@ -101,8 +103,10 @@ def write_world(
 
     scale multiplies the amount of text and of problems (facts, their questions and the people stay);
     chat_problems is the number of solved problems per level in chat/train.
-    Equal arguments give equal files, on every platform.
+    Equal arguments give equal files, on every platform. Raises UserError if `scale` is not positive.
     """
+    if scale <= 0:
+        raise UserError(f"scale is {scale}: it multiplies the size of the world and has to be above 0")
     files, world = WorldFiles(root=out), make_world(seed)
     source = _Source(seed, world, scale)
     documents = _pretrain_documents(seed, world, round(PRETRAIN_CHARACTERS * scale))
@@ -255,7 +259,7 @@ def _chat_pool(
     for person in people:
         for attribute in ATTRIBUTES:
             asked = asked_about(person, attribute)
-            reply = chat.answer(person, attribute)
+            reply = answer(person, attribute)
             chosen = [rng.choice(asked)] if test else asked
             rows += [
                 chat.conversation([(question, reply)], system=chat.maybe_system(rng)) for question in chosen
