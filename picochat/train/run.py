@@ -57,7 +57,7 @@ class Run:
         self._last_heartbeat = 0.0
         self._metrics: TextIO | None = None
         self._samples: TextIO | None = None
-        self._lock = filelock.FileLock(directory.path / ".lock", timeout=0)
+        self._lock = directory.lock()
         if trainer.world.is_main:
             self._open()
         trainer.world.barrier()
@@ -65,6 +65,8 @@ class Run:
             self._restore()
         else:
             self._pending.extend((self._evaluate, self._sample))
+        if trainer.world.is_main:
+            self._announce()
 
     @property
     def model(self):
@@ -158,7 +160,9 @@ class Run:
     def _sample(self) -> Event | None:
         if self.sample is None or not self.trainer.world.is_main:
             return None
-        samples = [SampleDone(step=self.trainer.step, prompt=p, text=t) for p, t in self.sample(self.trainer.step)]
+        samples = [
+            SampleDone(step=self.trainer.step, prompt=p, text=t) for p, t in self.sample(self.trainer.step)
+        ]
         for event in reversed(samples[1:]):
             self._pending.insert(1, lambda event=event: event)
         return samples[0] if samples else None
@@ -211,21 +215,28 @@ class Run:
             self._is_pausing = command == "pause"
 
     def _open(self) -> None:
-        """Take the run directory and write run.json."""
+        """Take the run directory."""
         path, options = self.directory.path, self.options
         if self.directory.exists() and not options.resume:
-            raise UserError(f"{path} holds a run already; give --resume to go on with it, or another --run name")
+            raise UserError(
+                f"{path} holds a run already; give --resume to go on with it, or another --run name"
+            )
         path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
         except filelock.Timeout as error:
             raise UserError(f"{path}: another process is training this run; stop it first") from error
         sweep(path / "checkpoints")
-        if not self.directory.exists():
-            write_json(path / "run.json", self._info())
         (path / "control.json").unlink(missing_ok=True)
         self._metrics = _open_for_append(path / "metrics.jsonl")
         self._samples = _open_for_append(path / "samples.jsonl")
+
+    def _announce(self) -> None:
+        """Write run.json and the state; a resumed run keeps its facts but takes new options."""
+        info = self._info()
+        if self.directory.exists():
+            info = {**self.directory.info(), "options": info["options"]}
+        write_json(self.directory.path / "run.json", info)
         self._set_state("starting")
 
     def _info(self) -> dict[str, Any]:

@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from picochat.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 Command = Literal["pause", "resume", "stop", "checkpoint"]
 State = Literal["starting", "running", "paused", "stopped", "finished", "failed"]
@@ -39,14 +42,30 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not JSON ({error})") from error
 
 
+def read_object(path: Path, *names: str) -> dict[str, Any]:
+    """Return the JSON object in `path`, which must have the `names`."""
+    value = read_json(path)
+    missing = [name for name in names if not isinstance(value, dict) or name not in value]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; the file is damaged")
+    return value
+
+
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON-lines file that may still be growing: an unfinished last line is left out."""
+    """Yield the events of a JSON-lines file that may be growing: an unfinished last line is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: not JSON; the file is damaged") from error
+            if not (isinstance(row, dict) and "event" in row and isinstance(row.get("step"), int)):
+                raise UserError(f"{path}:{number}: not an event of a run; the file is damaged")
+            yield row
 
 
 @dataclass(frozen=True)
@@ -66,21 +85,21 @@ class RunDir:
 
     def info(self) -> dict[str, Any]:
         """Return run.json: stage, options, parent, versions."""
-        return read_json(self.path / "run.json")
+        return read_object(self.path / "run.json", "stage", "options", "parent", "created")
 
     def status(self) -> dict[str, Any]:
         """Return status.json with `state` corrected to "crashed" where the process is gone without a word."""
         path = self.path / "status.json"
         if not path.exists():
             return {"state": "starting", "step": 0}
-        status = read_json(path)
+        status = read_object(path, "state", "step", "heartbeat")
         is_live = status["state"] in ("starting", "running", "paused")
         if is_live and time.time() - status["heartbeat"] > STALE_SECONDS:
             status["state"] = "crashed"
         return status
 
     def rows(self, *events: str) -> list[dict[str, Any]]:
-        """Return the events of metrics.jsonl in order of steps; after a resume the last row of a step wins."""
+        """Return the events of metrics.jsonl by step; after a resume the last row of a step wins."""
         latest: dict[tuple[str, int], dict[str, Any]] = {}
         for row in read_rows(self.path / "metrics.jsonl"):
             if not events or row["event"] in events:
@@ -103,11 +122,37 @@ class RunDir:
                     found[int(match[1])] = path
         return dict(sorted(found.items()))
 
+    def scores(self) -> dict[int, float | None]:
+        """Return the validation result of each complete checkpoint, by step; lower is better."""
+        return {
+            step: read_object(path / "state.json", "score")["score"]
+            for step, path in self.checkpoints().items()
+        }
+
     def best(self) -> int | None:
         """Return the step of the checkpoint with the lowest validation loss, if any was measured."""
-        scores = {step: read_json(path / "state.json").get("score") for step, path in self.checkpoints().items()}
-        measured = {step: score for step, score in scores.items() if score is not None}
+        measured = {step: score for step, score in self.scores().items() if score is not None}
         return min(measured, key=lambda step: (measured[step], -step)) if measured else None
+
+    def lock(self) -> "FileLock":
+        """Return the lock that a process holds while it trains the run; it never waits."""
+        from filelock import FileLock
+
+        return FileLock(self.path / ".lock", timeout=0)
+
+    def is_live(self) -> bool:
+        """Whether a process on this machine trains the run now."""
+        from filelock import Timeout
+
+        try:
+            with self.lock():
+                return False
+        except Timeout:
+            return True
+
+    def size(self) -> int:
+        """Return the bytes that the run takes on disk."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
     def send(self, command: Command) -> None:
         """Ask the run's process for something; it answers within one step."""
@@ -150,8 +195,9 @@ def is_checkpoint(path: Path) -> bool:
 def resolve_checkpoint(spec: str | Path, runs_dir: Path = Path("runs")) -> Path:
     """Return the checkpoint folder that `spec` names.
 
-    `NAME` or a run's path is its newest complete checkpoint; `NAME@500` the one of step 500; `NAME@best` the one
-    with the lowest validation loss; a folder with model.safetensors, config.json and tokenizer.json is itself.
+    `NAME` or a run's path is its newest complete checkpoint; `NAME@500` the one of step 500; `NAME@best` the
+    one with the lowest validation loss; a folder with model.safetensors, config.json and tokenizer.json is
+    itself.
     """
     if is_checkpoint(Path(spec)):
         return Path(spec)
@@ -166,7 +212,9 @@ def resolve_checkpoint(spec: str | Path, runs_dir: Path = Path("runs")) -> Path:
     if which == "best":
         best = run.best()
         if best is None:
-            raise UserError(f"run {run.name} was never validated, so it has no best checkpoint; use {run.name}")
+            raise UserError(
+                f"run {run.name} was never validated, so it has no best checkpoint; use {run.name}"
+            )
         return checkpoints[best]
     if which and (not which.isdecimal() or int(which) not in checkpoints):
         steps = ", ".join(str(step) for step in checkpoints)
