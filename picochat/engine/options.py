@@ -12,17 +12,18 @@ MAX_STOP_LENGTH = 256
 
 
 def _check_number(
-    name: str, value: object, low: float, high: float, cure: str, *, over: bool = False
+    name: str, value: float, low: float, high: float, cure: str, *, over: bool = False
 ) -> None:
-    """Raise UserError unless `value` is a number in [low, high], or in ]low, high] if it must be `over` low."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    """Raise UserError unless `value` is a number in [low, high]; `over`: and not `low` itself."""
     # Written so that NaN fails too.
-    if not is_number or not low <= value <= high or (over and value == low):
-        bound = f"over {low:g}" if over else f"at least {low:g}"
-        raise UserError(f"{name} must be a number {bound} and at most {high:g}, not {value!r}; {cure}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and low <= value <= high and not (over and value == low):
+        return
+    bound = f"over {low:g}" if over else f"at least {low:g}"
+    raise UserError(f"{name} must be a number {bound} and at most {high:g}, not {value!r}; {cure}")
 
 
-def _check_integer(name: str, value: object, low: int, cure: str, *, high: int = MAX_SEED) -> None:
+def _check_integer(name: str, value: int, low: int, cure: str, *, high: int = MAX_SEED) -> None:
     """Raise UserError unless `value` is a whole number in [low, high]."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise UserError(f"{name} must be a whole number of at least {low}, not {value!r}; {cure}")

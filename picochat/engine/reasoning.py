@@ -171,7 +171,9 @@ class AnswerState:
             tag(token)
         else:
             self._carried.append(token)
-            self._add(self._decoder.push(token.id))
+            # Other control tokens are never sampled, but a prompt may hold them; they say nothing.
+            if not self._tokenizer.is_special(token.id):
+                self._add(self._decoder.push(token.id))
 
     def _open_thinking(self, token: Token) -> None:
         if self._kind == "text":
