@@ -57,7 +57,8 @@ def print_overview(rows: Iterable[dict[str, Any]], console: Console) -> None:
     rows = sorted(rows, key=lambda row: row["created"])
     columns = ["run", "stage", "state", "step", "loss", "score", "params", "age", "size", "parent", "curve"]
     table = _overview_table(rows, columns)
-    while console.measure(table).maximum > console.width and len(columns) > 4:
+    unlimited = console.options.update(width=1000)
+    while console.measure(table, options=unlimited).maximum > console.width and len(columns) > 4:
         columns.pop()
         table = _overview_table(rows, columns)
     console.print(table)
