@@ -83,8 +83,8 @@ def build_once(folder: Path, build: Callable[[Path], None], is_whole: Callable[[
         shutil.rmtree(folder, ignore_errors=True)
         with _temporary_folder(folder) as temporary:
             build(temporary)
-            for file in temporary.iterdir():
-                _fsync(file)
+            for path in temporary.rglob("*"):
+                _fsync(path)
             _fsync(temporary)
             temporary.rename(folder)
             _fsync(folder.parent)

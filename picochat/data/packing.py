@@ -16,6 +16,9 @@ from picochat.errors import UserError
 LOOK_AHEAD = 256
 """Pieces to choose the next one from. More cut fewer documents; past some hundred the gain is small."""
 
+_DOCUMENTS_PER_RELEASE = 4096
+"""After so many documents, read all over the file, its pages are given back (64 KiB come with each)."""
+
 
 class _Piece(NamedTuple):
     """What is left of a document. Ordered by length; of the same length the older is the greater."""
@@ -122,6 +125,8 @@ class PackedDocuments:
                 document = int(self._order[self._cursor])
                 self._cursor += 1
                 self._add(document, 0)
+                if self._cursor % _DOCUMENTS_PER_RELEASE == 0:
+                    self.shards.release_pages()
             if self._buffer:
                 return
             self._begin_epoch(self.epoch + 1)

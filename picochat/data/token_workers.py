@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -40,7 +40,7 @@ class TokenizedBatch(NamedTuple):
 
 def tokenize_batches(
     batches: Iterable[list[str]], tokenizer: Tokenizer, *, num_workers: int | None, num_bytes: int
-) -> Iterator[TokenizedBatch]:
+) -> Generator[TokenizedBatch]:
     """Yield the tokens of each batch, in order. At most two batches per worker are under way.
 
     num_workers: processes; None: one per core, or none for a corpus of few `num_bytes`. 0: in this process.

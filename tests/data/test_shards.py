@@ -108,6 +108,26 @@ def test_an_error_leaves_nothing_and_a_dead_builder_is_swept(corpus, tmp_path):
     assert tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache", on_bad_row="skip").bad_rows
 
 
+def test_a_part_is_shards_of_its_own(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_TOKENS_PER_COUNT", 100)
+    whole = tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache")
+    part = whole.part(10, 140, num_bytes_V=TOKENIZER.num_bytes)
+    assert documents(part) == documents(whole)[10:140]
+    assert part.num_tokens == sum(map(len, documents(part)))
+    assert part.num_bytes == sum(len(text.encode()) for text in list(iter_texts([corpus]))[10:140])
+    assert part.fingerprint not in (
+        whole.fingerprint,
+        whole.part(9, 140, num_bytes_V=TOKENIZER.num_bytes).fingerprint,
+    )
+
+
+def test_pages_given_back_are_read_again(corpus, tmp_path):
+    made = tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache")
+    before = documents(made)
+    made.release_pages()
+    assert documents(made) == before
+
+
 @pytest.mark.parametrize("content", ["", "\n\n \n"])
 def test_a_corpus_without_text_is_an_error(tmp_path, content):
     path = tmp_path / "t.txt"
