@@ -67,6 +67,10 @@ class Chat:
             return
         if sys.stdin.isatty():
             view.say(f"{self.load}: {engine.context} tokens of context. /help lists the commands.")
+            if _is_base_model(self.load):
+                view.say(
+                    "It has read texts but no conversations yet: --complete --prompt TEXT suits it better."
+                )
         Repl(session, view).run(read_lines(view))
 
     def _complete(self, engine: "Engine", view: "View") -> None:
@@ -78,6 +82,14 @@ class Chat:
         generation = engine.generate(prompt_ids, self.sampling)
         view.show(TextDelta(self.prompt))
         show(generation, view)
+
+
+def _is_base_model(load: str) -> bool:
+    """Whether `load` names a run that was only pretrained."""
+    from picochat.train.run_dir import RunDir, resolve_checkpoint
+
+    run = RunDir(resolve_checkpoint(load).parent.parent)
+    return run.exists() and run.info()["stage"] == "pretrain"
 
 
 def show(generation: "Generation", view: "View") -> None:

@@ -11,9 +11,7 @@ MAX_STOP_STRINGS = 16
 MAX_STOP_LENGTH = 256
 
 
-def _check_number(
-    name: str, value: float, low: float, high: float, cure: str, *, over: bool = False
-) -> None:
+def _check_number(name: str, value: float, low: float, high: float, cure: str, *, over: bool = False) -> None:
     """Raise UserError unless `value` is a number in [low, high]; `over`: and not `low` itself."""
     # Written so that NaN fails too.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

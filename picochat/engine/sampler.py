@@ -94,7 +94,7 @@ class Sampler:
         cumulative_BK = weights_BK.cumsum(dim=-1, dtype=self.dtype)
         total_B1 = cumulative_BK[:, -1:]
         target_B1 = self._column(uniforms) * total_B1
-        # Rounding must not carry the target to the total, behind the last candidate.
+        # In float32 the uniform number itself may round to 1: the target must stay before the total.
         target_B1 = torch.minimum(target_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
         index_B1 = torch.searchsorted(cumulative_BK, target_B1, right=True)
         ids_B = (index_B1 if ids_BK is None else ids_BK.gather(1, index_B1))[:, 0]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from picochat import cli
-from picochat.commands.chat import Repl, parse_option, read_lines, show
+from picochat.commands.chat import Repl, _is_base_model, parse_option, read_lines, show
 from picochat.commands.chat_view import PlainView, TerminalView, visible
 from picochat.engine.events import Completion, Done, Event, TextDelta, ThinkingDelta, ToolCall, ToolResult
 from picochat.engine.generate import Engine, SamplingOptions
@@ -79,6 +80,17 @@ def test_one_shot_and_completion(checkpoint: Path, capsys, monkeypatch) -> None:
     assert len(first) > 4
     run(*options, "--prompt", "hello", "--complete", monkeypatch=monkeypatch)
     assert capsys.readouterr().out.startswith("hello")
+
+
+def test_a_base_model_is_recognised(checkpoint: Path, tmp_path: Path) -> None:
+    assert not _is_base_model(str(checkpoint))
+    for stage in ("pretrain", "sft"):
+        step = tmp_path / stage / "checkpoints" / "step-00000001"
+        shutil.copytree(checkpoint, step)
+        (step / "MANIFEST.json").write_text("{}", encoding="utf-8")
+        info = {"stage": stage, "options": {}, "parent": None, "created": 0}
+        (tmp_path / stage / "run.json").write_text(json.dumps(info), encoding="utf-8")
+        assert _is_base_model(str(tmp_path / stage)) == (stage == "pretrain")
 
 
 def test_the_lines_of_a_pipe_are_turns(checkpoint: Path, capsys, monkeypatch, tmp_path: Path) -> None:

@@ -255,6 +255,16 @@ def test_stop_strings_over_token_borders(text: str, stops: tuple[str, ...], show
     check_invariants(play)
 
 
+def test_nothing_behind_a_stop_string_is_shown() -> None:
+    """A token that completes it may also hold the first byte of the next character."""
+    tokenizer = Tokenizer.from_merges([(ord("p"), "😀".encode()[0])], 273)
+    state = AnswerState(tokenizer, SamplingOptions(seed=0, stop=("stop",)), room=100)
+    for id in [*tokenizer.encode("sto"), 256]:
+        state.push(Token(id))
+    assert state.finish_reason == "stop_string"
+    assert state.completion.text == ""
+
+
 def test_stop_strings_look_at_visible_text_only() -> None:
     play = Play("<think> STOP </think> <call> 'STOP' </call> ST <call> 1 </call> OP <end>", stop=("STOP",))
     assert play.state.finish_reason == "stop"
