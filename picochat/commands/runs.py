@@ -4,11 +4,14 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+import tyro
 
 from picochat.errors import UserError
 from picochat.train.run_dir import RunDir, find_run, list_runs, resolve_checkpoint
+
+NAME = (tyro.conf.Positional, tyro.conf.arg(metavar="NAME"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class ListRuns(RunsOptions):
 class ShowRun(RunsOptions):
     """Show one run: options, curve, checkpoints, samples."""
 
-    name: Positional[str]
+    name: Annotated[str, *NAME]
     """Name or folder of the run."""
 
     def execute(self) -> None:
@@ -59,7 +62,7 @@ class ShowRun(RunsOptions):
 class CompareRuns(RunsOptions):
     """Compare runs side by side."""
 
-    names: Positional[tuple[str, ...]]
+    names: Annotated[tuple[str, ...], *NAME]
     """Names or folders of the runs."""
 
     def execute(self) -> None:
@@ -75,7 +78,7 @@ class CompareRuns(RunsOptions):
 class DeleteRun(RunsOptions):
     """Delete runs or checkpoints of them."""
 
-    names: Positional[tuple[str, ...]]
+    names: Annotated[tuple[str, ...], *NAME]
     """What to delete: NAME for a whole run, NAME@500 for one checkpoint."""
     yes: bool = False
     """Delete without asking."""

@@ -19,8 +19,8 @@ Options = TypeVar("Options", bound=RunOptions)
 _Options = TypeVar("_Options", bound=RunOptions, contravariant=True)
 
 NEXT = {
-    "pretrain": ("picochat sft --load {run}{dir}", "picochat chat --load {run}{dir}"),
-    "sft": ("picochat chat --load {run}{dir}",),
+    "pretrain": ("picochat sft --load {run}", "picochat chat --load {run}"),
+    "sft": ("picochat chat --load {run}",),
 }
 """What to try after a stage."""
 
@@ -145,6 +145,7 @@ def _closing(run: "Run") -> str:
             f"stopped at step {run.trainer.step} of {run.trainer.steps}; resume: {resume_command(run)}"
         )
     else:
-        commands = [command.format(run=run.directory.name, dir=_runs_dir(run)) for command in NEXT[run.stage]]
+        name = run.directory.name if run.options.runs_dir == "runs" else run.directory.path
+        commands = [command.format(run=name) for command in NEXT[run.stage]]
         lines.append("next: " + "\n      ".join(commands))
     return "\n".join(lines)

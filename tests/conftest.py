@@ -1,0 +1,30 @@
+"""What every test runs under: one thread, a cache of its own, no network but loopback."""
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+# Before torch is imported: tests are tiny, and several threads only make them slower and less exact.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests out of the user's cache and off the network."""
+    connect = socket.socket.connect
+
+    def connect_to_loopback(self: socket.socket, address: Any) -> None:
+        is_internet = self.family in (socket.AF_INET, socket.AF_INET6)
+        if is_internet and not str(address[0]).startswith(LOOPBACK):
+            raise PermissionError(f"a test connects to {address[0]}; only loopback is allowed")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PICOCHAT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(socket.socket, "connect", connect_to_loopback)
+        yield

@@ -1,0 +1,234 @@
+"""The command line: what it lists, what it takes, and one line for each mistake."""
+
+import doctest
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
+from typing import get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picochat import arguments, cli
+from picochat.arguments import gather
+
+OPTIMIZER = "optimizer lr embedding_lr head_lr scalar_lr momentum weight_decay"
+RUN = (
+    f"{OPTIMIZER} run runs_dir resume steps batch_size seq_len grad_accum warmup warmdown clip seed "
+    "device dtype eval_every eval_tokens sample_every save_every keep on_bad_row"
+)
+SURFACE = {
+    "data builtin": "out seed",
+    "data prepare": "paths out split column on_bad_row",
+    "data get": "name out max_files revision",
+    "tokenizer train": "out data vocab_size column split on_bad_row",
+    "tokenizer encode": "tokenizer text file",
+    "tokenizer show": "tokenizer text_file",
+    "pretrain": f"{RUN} data val_data tokenizer vocab_size column depth prompts",
+    "sft": f"{RUN} load data val_data prompts",
+    "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
+    "max_tokens stop thinking_budget",
+    "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
+    "runs list": "runs_dir",
+    "runs show": "runs_dir name",
+    "runs compare": "runs_dir names",
+    "runs delete": "runs_dir names yes",
+}
+"""Every option there is. They are a promise to users: added, renamed and removed here too, on purpose."""
+
+
+def option_names(options_class: type) -> list[str]:
+    types = get_type_hints(options_class)
+    names = []
+    for field in fields(options_class):
+        nested = types[field.name]
+        names += option_names(nested) if is_dataclass(nested) else [field.name]
+    return names
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_options_change_only_on_purpose(name: str):
+    assert option_names(cli.COMMANDS[name].load()) == SURFACE[name].split()
+
+
+def test_every_command_has_a_surface():
+    there = {
+        name for name, command in cli.COMMANDS.items() if find_spec(f"picochat.commands.{command.module}")
+    }
+    assert there == set(SURFACE)
+
+
+def complaint(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command line, which must fail with one line and exit code 2; return the line."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(args)
+    out, err = capsys.readouterr()
+    assert end.value.code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("pretrian", ["no command 'pretrian'", "picochat pretrain"]),
+        ("runs lst", ["no command 'runs lst'", "picochat runs list"]),
+        ("xyzzy", ["xyzzy", "picochat --help"]),
+        ("--verbose", ["--verbose"]),
+        ("pretrain --stesp 3", ["--stesp", "--steps"]),
+        ("pretrain --steps x", ["--steps", "'x'"]),
+        ("pretrain --steps", ["--steps"]),
+        ("pretrain --steps 0", ["--steps must be at least 1"]),
+        ("pretrain --lr -1", ["--lr must be over 0"]),
+        ("pretrain --dtype float8", ["--dtype", "float8", "bfloat16"]),
+        ("pretrain --batch-size 3 --grad-accum 2", ["--batch-size 3", "--grad-accum 2"]),
+        ("pretrain --keep 1", ["--keep"]),
+        ("pretrain extra", ["extra"]),
+        ("pretrain --run a/b", ["--run", "a/b"]),
+        ("pretrain --resume", ["--resume needs --run"]),
+        ("pretrain --resume --run nope", ["nope", "--resume"]),
+        ("sft", ["--load"]),
+        ("sft --load nope", ["nope"]),
+        ("runs show", ["NAME"]),
+        ("runs show nope", ["nope"]),
+        ("runs compare a", ["two runs"]),
+        ("runs delete", ["name what to delete"]),
+        ("tokenizer train", ["--out"]),
+        ("chat", ["--load"]),
+        ("chat --load nope", ["nope"]),
+        ("eval bpb --load nope", ["nope"]),
+    ],
+)
+def test_a_mistake_is_one_line(line, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    err = complaint(line.split(), capsys)
+    assert all(word in err for word in words), err
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        (None, "", ["t.jsonl", "no such file"]),
+        ("", "", ["t.jsonl"]),
+        ('{"text": "a"}\n{"text": \n', "", ["t.jsonl:2"]),
+        ('{"texts": "a"}\n', "", ["t.jsonl:1", "text"]),
+        ('{"text": "a"}\n{"text": "b"}\n', "--depth 0", ["depth", "0"]),
+        ('{"text": "a"}\n{"text": "b"}\n', "--vocab-size 5", ["vocabulary", "5"]),
+        ('{"text": "a"}\n{"text": "b"}\n', "--tokenizer t.jsonl", ["t.jsonl"]),
+        ('{"text": "a"}\n', "", ["--val-data"]),
+        ('{"text": "a"}\n{"text": "b"}\n', "--device quantum", ["quantum"]),
+    ],
+)
+def test_wrong_data_is_one_line(content, options, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "t.jsonl").write_text(content, encoding="utf-8")
+    args = ["pretrain", "--data", "t.jsonl", "--vocab-size", "272", *options.split()]
+    with pytest.raises(SystemExit) as end:
+        cli.main(args)
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert end.value.code == 2
+    assert len(error) == 1
+    assert all(word in error[0] for word in words), error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"], ["help"]])
+def test_overview_lists_every_command(args, capsys):
+    cli.main(args)
+    out = capsys.readouterr().out
+    assert all(f"picochat {name} " in out for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("args", [["runs"], ["runs", "--help"]])
+def test_a_group_lists_its_commands(args, capsys):
+    cli.main(args)
+    out = capsys.readouterr().out
+    assert "picochat runs compare" in out
+    assert "picochat pretrain" not in out
+
+
+def test_help_shows_plain_names_and_docstrings(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["chat", "--help"])
+    out = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "--temperature" in out
+    assert "--sampling" not in out
+    assert "System prompt." in out
+
+
+def test_version(capsys):
+    from importlib.metadata import version
+
+    cli.main(["--version"])
+    assert capsys.readouterr().out == f"picochat {version('picochat')}\n"
+
+
+def test_a_bug_is_not_hidden(monkeypatch):
+    def crash(argv):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "dispatch", crash)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["runs"])
+
+
+def test_an_error_of_the_system_names_the_file(monkeypatch, capsys):
+    def fail(argv):
+        raise PermissionError(13, "Permission denied", "/somewhere/runs")
+
+    monkeypatch.setattr(cli, "dispatch", fail)
+    assert complaint(["runs"], capsys) == "error: /somewhere/runs: Permission denied\n"
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    def interrupt(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "dispatch", interrupt)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["runs"])
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--data", "a:1.0", "b:0.5", "--load", "x"],
+        ["--data", "a:1.0", "--data", "b:0.5", "--load", "x"],
+        ["--data", "a:1.0", "--load", "x", "--data=b:0.5"],
+    ],
+)
+def test_an_option_of_several_values_may_be_repeated(args):
+    from picochat.commands.sft import Sft
+
+    options = arguments.parse_options(Sft, prog="picochat sft", args=args, summary="")
+    assert (options.data, options.load) == (("a:1.0", "b:0.5"), "x")
+
+
+values = st.lists(st.from_regex(r"[a-z0-9./:]{1,5}", fullmatch=True), max_size=3)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["--data", "--stop", "--steps", "--resume"]), values), max_size=6))
+def test_gathering_keeps_every_value_under_its_option_in_order(uses):
+    """Oracle: group by option with a dictionary."""
+    repeatable = ["--data", "--stop"]
+    gathered = gather([arg for name, given_values in uses for arg in (name, *given_values)], repeatable)
+    for option in repeatable:
+        expected = [value for name, given_values in uses if name == option for value in given_values]
+        assert gathered.count(option) == (option in dict(uses))
+        if option in gathered:
+            start = gathered.index(option) + 1
+            assert gathered[start : start + len(expected)] == expected
+    rest = [[name, *given_values] for name, given_values in uses if name not in repeatable]
+    others = [arg for arg in gathered if arg in ("--steps", "--resume")]
+    assert others == [name for name, *_ in rest]
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(arguments).failed == 0
