@@ -90,10 +90,12 @@ class PretrainOptions(RunOptions):
     """Held-out text for validation (default: a hundredth of the documents of --data)."""
     tokenizer: str | None = None
     """A tokenizer.json, or a run or folder that holds one (default: one trained on the data)."""
-    vocab_size: int = 1024
+    vocab_size: int = 2048
     """Size of the tokenizer that is trained when none is given."""
     column: str = "text"
     """Field that holds the text in JSON-lines and parquet files."""
+    split: str = "paragraphs"
+    """How plain text falls into documents: paragraphs, file, or a separator."""
     depth: int = 4
     """Layers; everything else about the model follows from it."""
     prompts: tuple[str, ...] = ("Once upon a time", "The", "In the morning,")

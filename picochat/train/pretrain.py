@@ -46,6 +46,7 @@ def build_pretrain(options: PretrainOptions, *, progress: Progress | None = None
             paths,
             tokenizer,
             column=options.column,
+            split=options.split,
             on_bad_row=options.on_bad_row,
             progress=(lambda done, total: progress(what, done, total)) if progress else None,
         )
@@ -91,19 +92,10 @@ def hold_out(shards: TokenShards, share: float, tokenizer: Tokenizer) -> tuple[T
     if shards.num_documents < 2:
         raise UserError("the data is a single document, so none is left for validation; give --val-data")
     first = min(shards.num_documents - 1, round(shards.num_documents * (1 - share)))
-    return _slice(shards, 0, first, tokenizer), _slice(shards, first, shards.num_documents, tokenizer)
-
-
-def _slice(shards: TokenShards, start: int, stop: int, tokenizer: Tokenizer) -> TokenShards:
-    begin, end = shards.offsets_M[start], shards.offsets_M[stop]
-    tokens_N = shards.tokens_N[begin:end]
-    counts_V = np.bincount(tokens_N, minlength=tokenizer.vocab_size)
-    return TokenShards(
-        tokens_N,
-        shards.offsets_M[start : stop + 1] - begin,
-        num_bytes=int(counts_V @ np.array(tokenizer.num_bytes)),
-        fingerprint=f"{shards.fingerprint}[{start}:{stop}]",
-        bad_rows=shards.bad_rows,
+    num_bytes_V = tokenizer.num_bytes
+    return (
+        shards.part(0, first, num_bytes_V=num_bytes_V),
+        shards.part(first, shards.num_documents, num_bytes_V=num_bytes_V),
     )
 
 
@@ -124,4 +116,4 @@ def _tokenizer(options: PretrainOptions, data: tuple[str, ...], directory: RunDi
         return Tokenizer.load(checkpoints[-1])
     if options.tokenizer is not None:
         return Tokenizer.load(Path(options.tokenizer))
-    return train_tokenizer(iter_texts(data, column=options.column), options.vocab_size)
+    return train_tokenizer(iter_texts(data, column=options.column, split=options.split, on_bad_row=options.on_bad_row), options.vocab_size)
