@@ -1,5 +1,6 @@
 """A run: what happens between optimizer steps, and the files that it leaves."""
 
+import contextlib
 import json
 import os
 import time
@@ -62,7 +63,10 @@ class Run:
             self._open()
         trainer.world.barrier()
         if directory.checkpoints():
-            self._restore()
+            with contextlib.ExitStack() as undo:
+                undo.callback(self.close)
+                self._restore()
+                undo.pop_all()
         else:
             self._pending.extend((self._evaluate, self._sample))
         if trainer.world.is_main:
