@@ -140,19 +140,19 @@ def compare(runs: Sequence[RunDir], console: Console) -> None:
         table.add_column(escape(run.name), justify="right", overflow="fold")
 
     def add(name: str, values: Sequence[Any]) -> None:
-        table.add_row(name, *("" if value is None else escape(_text(value)) for value in values))
+        table.add_row(name, *(escape(_text(value)) for value in values))
 
     add("stage", [info["stage"] for info in infos])
     add("state", [run.status()["state"] for run in runs])
     add("parameters", [f"{info.get('num_parameters', 0):,}" for info in infos])
     names = dict.fromkeys(name for info in infos for name in info["options"])
     for name in names:
-        values = [info["options"].get(name) for info in infos]
+        values = [info["options"].get(name, "") for info in infos]
         if name not in ABOUT_THE_RUN and any(value != values[0] for value in values):
             add(f"--{name.replace('_', '-')}", values)
     metrics = [last_metrics(run) for run in runs]
     for name in dict.fromkeys(name for row in metrics for name in row):
-        add(f"last {name}", [f"{row[name]:.4f}" if name in row else None for row in metrics])
+        add(f"last {name}", [f"{row[name]:.4f}" if name in row else "" for row in metrics])
     _add_losses(table, runs)
     console.print(table)
 
