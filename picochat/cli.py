@@ -3,6 +3,7 @@
 Commands are imported one at a time and none needs torch to show its help.
 """
 
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ COMMANDS: dict[str, Command] = {
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
     argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A curve, or what a model says, may hold characters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="replace")
     try:
         dispatch(argv)
     except UserError as error:

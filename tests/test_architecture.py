@@ -178,10 +178,7 @@ def test_light_modules_import_no_torch():
 
 
 def test_help_of_every_command_imports_nothing_heavy():
-    from importlib.util import find_spec
-
-    # A module that is not there yet would be an ImportError for its user.
-    names = [name for name, command in COMMANDS.items() if find_spec(f"picochat.commands.{command.module}")]
+    names = list(COMMANDS)
     code = f"""
 import contextlib, io
 from picochat.cli import dispatch

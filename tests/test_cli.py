@@ -1,8 +1,13 @@
 """The command line: what it lists, what it takes, and one line for each mistake."""
 
 import doctest
+import io
+import os
+import re
+import shlex
+import sys
 from dataclasses import fields, is_dataclass
-from importlib.util import find_spec
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -18,13 +23,14 @@ RUN = (
     "device dtype eval_every eval_tokens sample_every save_every keep on_bad_row"
 )
 SURFACE = {
+    "demo": "name runs_dir small seed chat device dtype",
     "data builtin": "out seed",
     "data prepare": "paths out split column on_bad_row",
     "data get": "name out max_files revision",
     "tokenizer train": "out data vocab_size column split on_bad_row",
     "tokenizer encode": "tokenizer text file",
     "tokenizer show": "tokenizer text_file",
-    "pretrain": f"{RUN} data val_data tokenizer vocab_size column depth prompts",
+    "pretrain": f"{RUN} data val_data tokenizer vocab_size column split depth prompts",
     "sft": f"{RUN} load data val_data prompts",
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
@@ -52,10 +58,7 @@ def test_options_change_only_on_purpose(name: str):
 
 
 def test_every_command_has_a_surface():
-    there = {
-        name for name, command in cli.COMMANDS.items() if find_spec(f"picochat.commands.{command.module}")
-    }
-    assert there == set(SURFACE)
+    assert set(cli.COMMANDS) == set(SURFACE)
 
 
 def complaint(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -228,6 +231,36 @@ def test_gathering_keeps_every_value_under_its_option_in_order(uses):
     rest = [[name, *given_values] for name, given_values in uses if name not in repeatable]
     others = [arg for arg in gathered if arg in ("--steps", "--resume")]
     assert others == [name for name, *_ in rest]
+
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", re.findall(r"`picochat ([a-z]+ [^`]* [^`]*)`", README))
+def test_commands_of_the_readme_exist(line, monkeypatch):
+    """Their arguments are understood; what they do is tested elsewhere."""
+    parsed = []
+    monkeypatch.setattr(cli, "parse_options", lambda *args, **rest: parsed.append((args, rest)) or Done())
+    cli.main(shlex.split(line))
+    [(classes, rest)] = parsed
+    args = [arg for arg in rest["args"] if arg != "--resume"]
+    assert arguments.parse_options(*classes, **{**rest, "args": args})
+
+
+class Done:
+    """Options of a command that does nothing."""
+
+    def execute(self) -> None:
+        pass
+
+
+def test_text_that_the_terminal_can_not_show_is_replaced(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(cli, "dispatch", lambda argv: print("█"))
+    cli.main(["runs"])
+    stream.flush()
+    assert stream.buffer.getvalue() == b"?\n".replace(b"\n", os.linesep.encode())
 
 
 def test_examples_in_docstrings():

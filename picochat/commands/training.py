@@ -19,7 +19,10 @@ Options = TypeVar("Options", bound=RunOptions)
 _Options = TypeVar("_Options", bound=RunOptions, contravariant=True)
 
 NEXT = {
-    "pretrain": ("picochat sft --load {run}", "picochat chat --load {run}"),
+    "pretrain": (
+        "picochat sft --load {run}",
+        'picochat chat --load {run} --complete --prompt "Once upon a time"',
+    ),
     "sft": ("picochat chat --load {run}",),
 }
 """What to try after a stage."""
