@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options", bound=RunOptions)
 
+QUESTIONS = (
+    "Where does Mara live?",
+    "Ben has 44 shells. He finds 18 more. How many shells does Ben have now?",
+)
+"""What to ask a finished model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -130,9 +136,7 @@ class Demo:
     def _chat(self, directory: RunDir) -> None:
         from picochat.commands.chat import Chat
 
-        print(
-            '\nTry "Where does Mara live?" or "Ben has 44 shells. He finds 18 more. How many shells does Ben have now?"'
-        )
+        print(f"\nTry {' or '.join(repr(question) for question in QUESTIONS)}")
         Chat(load=str(directory.path), device=self.device, dtype=self.dtype).execute()
 
 

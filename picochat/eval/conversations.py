@@ -1,17 +1,16 @@
 """Loss on the assistant's words of held-out conversations. B: rows of a batch, T: tokens of a row."""
 
-from collections.abc import Sequence
-
 import torch
 
 from picochat.data.batch import IGNORE
+from picochat.data.mixture import Dataset
 from picochat.model.gpt import GPT
 from picochat.tokenizer.conversation import Rendered
 
 
 @torch.no_grad()
 def answer_loss(
-    model: GPT, conversations: Sequence[Rendered], *, max_tokens: int, tokens_per_batch: int = 4096
+    model: GPT, conversations: Dataset[Rendered], *, max_tokens: int, tokens_per_batch: int = 4096
 ) -> float:
     """Return the mean negative log-likelihood in nats of the tokens the assistant has to produce.
 

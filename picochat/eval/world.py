@@ -16,7 +16,7 @@ ANSWER_TOKENS = 96
 
 
 def held_out_problems(world: Path) -> dict[str, tuple[str, list[Problem]]]:
-    """Return name -> (task, problems): facts told in pretraining but never asked about, sums on new numbers."""
+    """Return name -> (task, problems): facts told but never asked about, sums on numbers never seen."""
     files = WorldFiles(root=world)
     sums = TASKS["gsm8k"].load(files.jsonl("gsm8k", "test"))
     easy = [problem for problem in sums if problem.level == "one-step"]

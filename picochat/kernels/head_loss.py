@@ -18,7 +18,7 @@ CHUNK_LOGITS = 1 << 21
 def head_loss_plain(
     x_ND: torch.Tensor, weight_PD: torch.Tensor, targets_N: torch.Tensor, vocab_size: int
 ) -> torch.Tensor:
-    """Return the summed cross entropy in nats of the soft-capped logits x W^T; IGNORE targets count nothing."""
+    """Return the summed cross entropy in nats of the soft-capped logits x W^T; IGNORE targets count not."""
     logits_NV = softcap((x_ND @ weight_PD.to(x_ND.dtype).mT)[:, :vocab_size].float())
     return F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORE, reduction="sum")
 
@@ -53,7 +53,7 @@ class _HeadLoss(torch.autograd.Function):
             sum_C1 = exp_CV.sum(dim=-1, keepdim=True)
             nll_C1 = sum_C1.log() - SOFTCAP * capped_CV.gather(1, index_C1)
             loss += (nll_C1 * valid_C1).sum()
-            if needs_grad:
+            if grad_x_ND is not None and grad_weight_PD is not None:
                 # d loss / d logit = (p - one_hot) * (1 - tanh^2)
                 grad_CV = exp_CV.div_(sum_C1)
                 grad_CV.scatter_add_(1, index_C1, grad_CV.new_full(index_C1.shape, -1.0))

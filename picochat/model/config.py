@@ -30,7 +30,7 @@ class ModelConfig:
     n_embd: int
     """Width of the residual stream."""
     window_pattern: str = "SSSL"
-    """Attention window per layer, repeated: L = the whole context, S = half of it; the last layer is always L."""
+    """Attention window per layer, repeated: L = whole context, S = half of it; the last layer is always L."""
     rope_theta: float = 100_000.0
     """Base of the rotary position frequencies."""
 
@@ -40,7 +40,9 @@ class ModelConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"model config: {name} must be a whole number of at least 1, not {value!r}")
         if self.n_embd % self.n_head or self.head_dim % 2:
-            raise UserError(f"model config: n_embd {self.n_embd} must be an even multiple of n_head {self.n_head}")
+            raise UserError(
+                f"model config: n_embd {self.n_embd} must be an even multiple of n_head {self.n_head}"
+            )
         if self.n_head % self.n_kv_head:
             raise UserError(
                 f"model config: n_head {self.n_head} must be a multiple of n_kv_head {self.n_kv_head}"
@@ -49,7 +51,7 @@ class ModelConfig:
             raise UserError(f"model config: n_embd must be at least {GATE_CHANNELS}, not {self.n_embd}")
         if not self.window_pattern or set(self.window_pattern.upper()) - {"S", "L"}:
             raise UserError(
-                f"model config: window_pattern must be made of the letters S and L, not {self.window_pattern!r}"
+                f"model config: window_pattern must be made of letters S and L, not {self.window_pattern!r}"
             )
         if not self.rope_theta > 1.0:
             raise UserError(f"model config: rope_theta must be over 1, not {self.rope_theta!r}")
@@ -94,7 +96,7 @@ class ModelConfig:
         return layer % 2 == (self.n_layer - 1) % 2
 
     def num_parameters(self) -> int:
-        """Return the number of weights, by the formula (embeddings, head, blocks, gates, per-layer scalars)."""
+        """Return the number of weights, by formula (embeddings, head, blocks, gates, per-layer scalars)."""
         num_value_layers = sum(self.has_value_embedding(i) for i in range(self.n_layer))
         kv_dim = self.n_kv_head * self.head_dim
         tables = 2 * self.padded_vocab_size * self.n_embd + num_value_layers * self.padded_vocab_size * kv_dim

@@ -60,7 +60,9 @@ class Block(nn.Module):
         self.attn = Attention(config, layer)
         self.mlp = MLP(config)
 
-    def forward(self, x_BTD: torch.Tensor, value_embedding_BTE: torch.Tensor | None, **context) -> torch.Tensor:
+    def forward(
+        self, x_BTD: torch.Tensor, value_embedding_BTE: torch.Tensor | None, **context
+    ) -> torch.Tensor:
         """Return the residual stream after this block."""
         x_BTD = x_BTD + self.attn(norm(x_BTD), value_embedding_BTE, **context)
         return x_BTD + self.mlp(norm(x_BTD))
@@ -99,7 +101,7 @@ class GPT(nn.Module):
     ) -> torch.Tensor:
         """Return soft-capped float32 logits (B, T, V) of the token that follows each position.
 
-        With a `cache`, `ids_BT` continues the tokens that each of its rows holds; row b appends only its first
+        With a `cache`, `ids_BT` continues the tokens that its rows hold; row b appends just its first
         `num_new[b]` ids (all of them by default), the rest is padding on the right. With `last_only`, the
         logits of each row's last appended position alone are computed, (B, 1, V).
         """
@@ -135,7 +137,7 @@ class GPT(nn.Module):
                 inspection.residual_LBTD.append(x_BTD)
             resid, x0 = self.resid_lambdas[layer], self.x0_lambdas[layer]
             x_BTD = resid.to(x_BTD.dtype) * x_BTD + x0.to(x_BTD.dtype) * x0_BTD
-            table = self.ve[str(layer)] if str(layer) in self.ve else None
+            table = self.ve[str(layer)] if str(layer) in self.ve else None  # noqa: SIM401 (it has no `get`)
             value_embedding_BTE = None if table is None else table(ids_BT).to(x_BTD.dtype)
             x_BTD = block(x_BTD, value_embedding_BTE, **context)
         if inspection is not None:
@@ -167,6 +169,8 @@ class GPT(nn.Module):
         if tables is None or tables[0].shape[0] < num_keys or tables[0].device != positions_BT.device:
             num_positions = max(num_keys, self.config.sequence_len)
             positions_T = torch.arange(num_positions, device=positions_BT.device)
-            self._rope_tables = tables = rope_tables(positions_T, self.config.head_dim, self.config.rope_theta)
+            self._rope_tables = tables = rope_tables(
+                positions_T, self.config.head_dim, self.config.rope_theta
+            )
         cos, sin = tables
         return cos[positions_BT], sin[positions_BT]

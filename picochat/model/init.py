@@ -11,9 +11,9 @@ from picochat.model.gpt import GPT
 def initialize(model: GPT, *, seed: int) -> None:
     """Fill the weights from `seed`, the same on every device.
 
-    Token embedding N(0, 1); head N(0, 0.001); query, key, value, first MLP matrix and value embeddings uniform
-    with standard deviation 1/sqrt(width); output projections and gates zero, so that every block begins as the
-    identity; residual scale 1, share of the token embedding 0.1.
+    Token embedding N(0, 1); head N(0, 0.001); query, key, value, first MLP matrix and value embeddings
+    uniform with standard deviation 1/sqrt(width); output projections and gates zero, so that every block
+    begins as the identity; residual scale 1, share of the token embedding 0.1.
     """
     generator = torch.Generator().manual_seed(seed)
     bound = math.sqrt(3.0 / model.config.n_embd)

@@ -6,9 +6,7 @@ B: rows, T: positions, H: heads, K: channels of a head.
 import torch
 
 
-def rope_tables(
-    positions_BT: torch.Tensor, head_dim: int, theta: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def rope_tables(positions_BT: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Return cosines and sines (..., T, 1, head_dim / 2), float32, of `positions_BT` (any leading shape)."""
     exponent = torch.arange(0, head_dim, 2, device=positions_BT.device, dtype=torch.float64) / head_dim
     frequency = torch.pow(torch.tensor(theta, dtype=torch.float64), exponent).float().reciprocal()

@@ -41,7 +41,7 @@ def adamw_update(
     grads = [parameter.grad for parameter in parameters]
     for state in states:
         state.step += 1
-    torch._fused_adamw_(
+    torch._fused_adamw_(  # pyright: ignore[reportCallIssue]
         parameters,
         grads,  # pyright: ignore[reportArgumentType]
         [state.m for state in states],

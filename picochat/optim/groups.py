@@ -37,7 +37,12 @@ def build_groups(model: GPT, options: OptimizerOptions) -> list[Group]:
         Group(name="head", kind="adamw", lr=options.head_lr * unit, parameters=pick("lm_head.")),
         Group(name="scalars", kind="adamw", lr=options.scalar_lr * unit, parameters=pick("x0_lambdas")),
         # These multiply the whole residual stream: 100 times smaller steps (nanochat's finding).
-        Group(name="residual scalars", kind="adamw", lr=0.01 * options.scalar_lr * unit, parameters=pick("resid")),
+        Group(
+            name="residual scalars",
+            kind="adamw",
+            lr=0.01 * options.scalar_lr * unit,
+            parameters=pick("resid"),
+        ),
         Group(
             name="matrices",
             kind=options.optimizer,
@@ -54,7 +59,9 @@ def build_groups(model: GPT, options: OptimizerOptions) -> list[Group]:
 class GroupedOptimizer:
     """Updates all groups. State tensors are named as in the Rust picochat's optimizer.safetensors."""
 
-    def __init__(self, groups: list[Group], *, momentum: float = 0.95, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, groups: list[Group], *, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.groups = groups
         self.momentum = momentum
         self.dtype = dtype

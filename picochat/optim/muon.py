@@ -42,13 +42,17 @@ def muon_update(
     """Update equally shaped matrices in place from their `.grad`.
 
     buffer = m buffer + g; the direction g + m buffer (Nesterov) is made orthogonal and scaled by
-    sqrt(max(1, rows / columns)), so that the update changes the output of every matrix alike. Weights shrink by
-    lr * decay only where the update would not enlarge them ("cautious", arXiv 2411.16085).
+    sqrt(max(1, rows / columns)), so that the update changes the output of every matrix alike. Weights shrink
+    by lr * decay only where the update would not enlarge them ("cautious", arXiv 2411.16085).
     """
     grads = [parameter.grad for parameter in parameters]
     torch._foreach_mul_(buffers, momentum)
-    torch._foreach_add_(buffers, grads)  # pyright: ignore[reportArgumentType]
-    direction = torch._foreach_add(grads, buffers, alpha=momentum)  # pyright: ignore[reportArgumentType]
+    torch._foreach_add_(buffers, grads)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    direction = torch._foreach_add(  # pyright: ignore[reportCallIssue]
+        grads,  # pyright: ignore[reportArgumentType]
+        buffers,
+        alpha=momentum,
+    )
     update_NRC = orthogonalize(torch.stack(direction), dtype)
     rows, columns = parameters[0].shape
     scale = lr * max(1.0, rows / columns) ** 0.5

@@ -15,7 +15,8 @@ class OptimizerOptions:
     optimizer: Literal["muon", "adamw"] = "muon"
     """What trains the block matrices; everything else is trained by AdamW."""
     lr: float | None = None
-    """Learning rate of the block matrices (default 0.02 with muon, 0.003 with adamw). All groups scale with it."""
+    """Learning rate of the block matrices (default 0.02 with muon, 0.003 with adamw); all groups scale
+    with it."""
     embedding_lr: float = 15.0
     """Learning rate of token and value embeddings, as a multiple of muon's."""
     head_lr: float = 0.4

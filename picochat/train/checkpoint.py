@@ -119,7 +119,9 @@ def load_weights(model: GPT, path: Path) -> None:
     saved = load_tensors(path)
     for name in own:
         if name not in saved:
-            raise UserError(f"{path}: lacks the tensor {name}; config.json and the weights do not belong together")
+            raise UserError(
+                f"{path}: lacks the tensor {name}; config.json and the weights do not belong together"
+            )
     for name, tensor in saved.items():
         if name not in own:
             raise UserError(f"{path}: holds the tensor {name}, which this model does not have")
@@ -135,7 +137,9 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> tuple[
     verify(path)
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (path / name).is_file():
-            raise UserError(f"{path}: lacks {name}; a checkpoint holds model.safetensors, config.json, tokenizer.json")
+            raise UserError(
+                f"{path}: lacks {name}; a checkpoint holds model.safetensors, config.json, tokenizer.json"
+            )
     config = ModelConfig.load(path / "config.json")
     tokenizer = Tokenizer.load(path / "tokenizer.json")
     if tokenizer.vocab_size != config.vocab_size:

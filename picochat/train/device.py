@@ -14,10 +14,8 @@ BF16_CPU_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 def pick_device(name: str) -> torch.device:
     """Return the device called `name`; `auto` is the first of cuda, mps, cpu that is there."""
     if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        name = next(name for name, is_there in there.items() if is_there)
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -14,8 +14,8 @@ def load(
 ) -> tuple[GPT, Tokenizer]:
     """Return the model, ready for inference, and the tokenizer of a checkpoint.
 
-    `path` is a run's name or folder (its newest checkpoint), `NAME@500`, `NAME@best`, a checkpoint folder, or a
-    folder in the Rust picochat's layout. `device` and `dtype` are names; `auto` picks what suits the machine.
+    `path` is a run's name or folder (its newest checkpoint), `NAME@500`, `NAME@best`, a checkpoint folder, or
+    a folder in the Rust picochat's layout. `device` and `dtype` are names; `auto` picks what suits here.
     """
     where = pick_device(device)
     model, tokenizer = load_checkpoint(resolve_checkpoint(path, Path(runs_dir)), device=where)

@@ -1,5 +1,6 @@
 """Pretraining: next-token prediction on raw text."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ HELD_OUT = 0.01
 
 
 def pretrain(*, progress: Progress | None = None, **options: Any) -> Run:
-    """Return a run, not yet started, that trains a model on text; the keywords are those of PretrainOptions."""
+    """Return a run, not yet started, that trains a model on text; keywords are those of PretrainOptions."""
     return build_pretrain(complete_options(PretrainOptions, "pretrain", options), progress=progress)
 
 
@@ -48,7 +49,7 @@ def build_pretrain(options: PretrainOptions, *, progress: Progress | None = None
             column=options.column,
             split=options.split,
             on_bad_row=options.on_bad_row,
-            progress=(lambda done, total: progress(what, done, total)) if progress else None,
+            progress=partial(progress, what) if progress else None,
         )
 
     shards = tokenize(data, "tokenizing")
@@ -116,4 +117,7 @@ def _tokenizer(options: PretrainOptions, data: tuple[str, ...], directory: RunDi
         return Tokenizer.load(checkpoints[-1])
     if options.tokenizer is not None:
         return Tokenizer.load(Path(options.tokenizer))
-    return train_tokenizer(iter_texts(data, column=options.column, split=options.split, on_bad_row=options.on_bad_row), options.vocab_size)
+    return train_tokenizer(
+        iter_texts(data, column=options.column, split=options.split, on_bad_row=options.on_bad_row),
+        options.vocab_size,
+    )

@@ -74,9 +74,7 @@ def _prompts(options: SftOptions, tokenizer: Tokenizer, model: GPT) -> dict[str,
     return prompts
 
 
-def _data(
-    options: SftOptions, tokenizer: Tokenizer
-) -> tuple[Mixture[Rendered], list[Dataset[Rendered]]]:
+def _data(options: SftOptions, tokenizer: Tokenizer) -> tuple[Mixture[Rendered], list[Dataset[Rendered]]]:
     """Return the training mixture and the validation sets."""
     specs, val_specs = options.data, options.val_data
     if not specs:

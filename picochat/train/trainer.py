@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -98,7 +99,9 @@ class Trainer:
     def __next__(self) -> StepDone:
         """Make one optimizer step and return what happened."""
         if self._is_poisoned:
-            raise RuntimeError("the last step was interrupted while weights changed; load a checkpoint to go on")
+            raise RuntimeError(
+                "the last step was interrupted while weights changed; load a checkpoint to go on"
+            )
         if self.step >= self.steps:
             raise StopIteration
         began = time.perf_counter()
@@ -157,7 +160,7 @@ class Trainer:
         first, last = self.world.share(batch.ids_BT.shape[0])
         bounds = [first + (last - first) * i // self.grad_accum for i in range(self.grad_accum + 1)]
         totals: dict[str, torch.Tensor] = {"loss": torch.zeros((), device=device)}
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             if start == stop:
                 continue
             part = self.loss(self.model, batch.rows(start, stop).to(device))
@@ -173,7 +176,9 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(grads)
         values = torch.cat((packed, norm.reshape(1).float())).tolist()
         sums = dict(zip([*names, "grad_norm"], values, strict=True))
-        if not all(value == value and abs(value) != float("inf") for value in (sums["loss"], sums["grad_norm"])):
+        if not all(
+            value == value and abs(value) != float("inf") for value in (sums["loss"], sums["grad_norm"])
+        ):
             raise NonFiniteError(
                 f"step {self.step + 1}: the loss is {sums['loss']}, the gradient norm {sums['grad_norm']}; "
                 "the weights are untouched; resume with a lower --lr"
