@@ -135,4 +135,9 @@ class GroupedOptimizer:
         if different:
             raise UserError(f"optimizer state does not fit the model: {different[0]} is on one side only")
         for name, tensor in own.items():
+            if state[name].numel() != tensor.numel():
+                raise UserError(
+                    f"optimizer state does not fit the model: {name} has shape {list(state[name].shape)}, "
+                    f"not {list(tensor.shape)}"
+                )
             tensor.copy_(state[name].reshape(tensor.shape))
