@@ -1,6 +1,8 @@
 """The shape of a model. `depth` is the one dial; everything else follows from it."""
 
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -49,12 +51,12 @@ class ModelConfig:
             )
         if self.n_embd < GATE_CHANNELS:
             raise UserError(f"model config: n_embd must be at least {GATE_CHANNELS}, not {self.n_embd}")
-        if not self.window_pattern or set(self.window_pattern.upper()) - {"S", "L"}:
+        if not isinstance(self.window_pattern, str) or not re.fullmatch("[SLsl]+", self.window_pattern):
             raise UserError(
                 f"model config: window_pattern must be made of letters S and L, not {self.window_pattern!r}"
             )
-        if not self.rope_theta > 1.0:
-            raise UserError(f"model config: rope_theta must be over 1, not {self.rope_theta!r}")
+        if not isinstance(self.rope_theta, int | float) or not 1.0 < self.rope_theta < math.inf:
+            raise UserError(f"model config: rope_theta must be a number over 1, not {self.rope_theta!r}")
 
     @classmethod
     def from_depth(cls, depth: int, *, vocab_size: int = 32768, sequence_len: int = 2048) -> "ModelConfig":
@@ -124,7 +126,7 @@ class ModelConfig:
         """Read config.json; unknown keys are ignored, a missing `rope_theta` means a Rust checkpoint."""
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not JSON ({error}); is the checkpoint complete?") from error
         if not isinstance(row, dict):
             raise UserError(f"{path}: a model config is a JSON object with n_layer, n_embd, ...")
