@@ -1,5 +1,6 @@
 """The training loop: an iterator whose every `next` is one optimizer step."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -86,6 +87,8 @@ class Trainer:
         self.tokens_seen = 0
         self.wants_stop = False
         """This rank's vote to stop after the next step."""
+        self.last: StepDone | None = None
+        """What the latest step returned, for whoever was interrupted before getting it."""
         self._is_poisoned = False
 
     @property
@@ -98,38 +101,46 @@ class Trainer:
 
     def __next__(self) -> StepDone:
         """Make one optimizer step and return what happened."""
-        if self._is_poisoned:
-            raise RuntimeError(
-                "the last step was interrupted while weights changed; load a checkpoint to go on"
-            )
+        self._refuse_if_poisoned()
         if self.step >= self.steps:
             raise StopIteration
         began = time.perf_counter()
         before = self.batches.state_dict()
         try:
+            # Lifted when all is undone or all is done: an interrupt may come between any two lines.
+            self._is_poisoned = True
             batch = next(self.batches)
             sums = self._gradients(batch)
-            factor = self.schedule.factor(self.step)
         except BaseException:
             self.optimizer.zero_grad()
             self.batches.load_state_dict(before)
+            self._is_poisoned = False
             raise
-        self._is_poisoned = True
+        factor = self.schedule.factor(self.step)
         ratios = self._update(factor)
+        self.last = self._report(batch, sums, ratios, factor, time.perf_counter() - began)
+        self.step, self.tokens_seen = self.last.step, self.last.tokens_seen
         self._is_poisoned = False
-        self.step += 1
+        return self.last
+
+    def _report(
+        self,
+        batch: Batch,
+        sums: dict[str, float],
+        ratios: dict[str, float],
+        factor: float,
+        seconds: float,
+    ) -> StepDone:
         tokens = int((batch.targets_BT != IGNORE).sum())
-        self.tokens_seen += tokens
-        seconds = time.perf_counter() - began
         loss, grad_norm = sums.pop("loss"), sums.pop("grad_norm")
         stop = sums.pop("stop") > 0
         rate = batch.ids_BT.numel() / seconds
         flops = self.model.config.flops_per_token(batch.ids_BT.shape[1]) * rate / self.world.size
         return StepDone(
-            step=self.step,
+            step=self.step + 1,
             loss=loss,
             tokens=tokens,
-            tokens_seen=self.tokens_seen,
+            tokens_seen=self.tokens_seen + tokens,
             seconds=seconds,
             tokens_per_second=rate,
             mfu=flops / self.peak_flops if self.peak_flops else None,
@@ -142,6 +153,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the run as JSON values; weights and moments are saved beside it."""
+        self._refuse_if_poisoned()
         return {"step": self.step, "tokens_seen": self.tokens_seen, "batches": self.batches.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -149,7 +161,14 @@ class Trainer:
         self.step, self.tokens_seen = state["step"], state["tokens_seen"]
         self.batches.load_state_dict(state["batches"])
         self.optimizer.zero_grad()
+        self.last = None
         self._is_poisoned = False
+
+    def _refuse_if_poisoned(self) -> None:
+        if self._is_poisoned:
+            raise RuntimeError(
+                "the last step was interrupted while weights changed; load a checkpoint to go on"
+            )
 
     def _gradients(self, batch: Batch) -> dict[str, float]:
         """Fill the gradients of the global batch; return the sums to report, after the one host sync."""
@@ -176,11 +195,9 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(grads)
         values = torch.cat((packed, norm.reshape(1).float())).tolist()
         sums = dict(zip([*names, "grad_norm"], values, strict=True))
-        if not all(
-            value == value and abs(value) != float("inf") for value in (sums["loss"], sums["grad_norm"])
-        ):
+        if not all(map(math.isfinite, sums.values())):
             raise NonFiniteError(
-                f"step {self.step + 1}: the loss is {sums['loss']}, the gradient norm {sums['grad_norm']}; "
+                f"step {self.step + 1}: {', '.join(f'{name} {value:g}' for name, value in sums.items())}; "
                 "the weights are untouched; resume with a lower --lr"
             )
         if self.clip and sums["grad_norm"] > self.clip:
