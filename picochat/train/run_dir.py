@@ -30,8 +30,11 @@ STALE_SECONDS = 60.0
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by strict JSON such that a reader sees the old or the new text, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, allow_nan=False, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(value, allow_nan=False, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -111,23 +114,25 @@ class RunDir:
         latest = {(row["step"], row["prompt"]): row for row in read_rows(self.path / "samples.jsonl")}
         return sorted(latest.values(), key=lambda row: row["step"])
 
-    def checkpoints(self) -> dict[int, Path]:
-        """Return the complete checkpoints by step, oldest first."""
-        found = {}
+    def step_folders(self) -> dict[int, Path]:
+        """Return the folders of checkpoints by step, oldest first, damaged ones too."""
         folder = self.path / "checkpoints"
-        if folder.is_dir():
-            for path in folder.iterdir():
-                match = STEP_FOLDER.fullmatch(path.name)
-                if match and (path / "MANIFEST.json").is_file():
-                    found[int(match[1])] = path
+        paths = folder.iterdir() if folder.is_dir() else ()
+        found = {int(match[1]): path for path in paths if (match := STEP_FOLDER.fullmatch(path.name))}
         return dict(sorted(found.items()))
 
-    def scores(self) -> dict[int, float | None]:
-        """Return the validation result of each complete checkpoint, by step; lower is better."""
+    def checkpoints(self) -> dict[int, Path]:
+        """Return the complete checkpoints by step, oldest first."""
         return {
-            step: read_object(path / "state.json", "score")["score"]
-            for step, path in self.checkpoints().items()
+            step: path for step, path in self.step_folders().items() if (path / "MANIFEST.json").is_file()
         }
+
+    def scores(self) -> dict[int, float | None]:
+        """Return the validation result of each complete checkpoint, by step; lower is better.
+
+        None where the weights of that step were not measured, or the file that says so is damaged.
+        """
+        return {step: _score(path / "state.json") for step, path in self.checkpoints().items()}
 
     def best(self) -> int | None:
         """Return the step of the checkpoint with the lowest validation loss, if any was measured."""
@@ -160,15 +165,24 @@ class RunDir:
 
     def take_command(self) -> Command | None:
         """Return what was asked for since the last call, if anything."""
-        path = self.path / "control.json"
+        path, taken = self.path / "control.json", self.path / ".control.json.taken"
         if not path.exists():
             return None
+        # Moved away before it is read: a command sent meanwhile would be deleted unread.
+        os.replace(path, taken)
         try:
-            command = json.loads(path.read_text(encoding="utf-8")).get("command")
-        except (json.JSONDecodeError, AttributeError):
+            command = json.loads(taken.read_text(encoding="utf-8")).get("command")
+        except (ValueError, AttributeError):
             command = None
-        path.unlink(missing_ok=True)
+        taken.unlink()
         return command if command in ("pause", "resume", "stop", "checkpoint") else None
+
+
+def _score(path: Path) -> float | None:
+    try:
+        return read_object(path, "score")["score"]
+    except (UserError, FileNotFoundError):
+        return None
 
 
 def list_runs(runs_dir: Path) -> list[RunDir]:
