@@ -1,5 +1,6 @@
 """Where a model runs and in which number format."""
 
+import functools
 import time
 
 import torch
@@ -7,6 +8,8 @@ import torch
 from picochat.errors import UserError
 from picochat.kernels.memory import keep_large_buffers
 
+PEAK_SECONDS = 0.15
+"""Time spent on measuring the peak rate of a device."""
 BF16_CPU_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 """Names under which processors report bfloat16 products."""
 
@@ -62,13 +65,17 @@ def _product_error() -> float:
     return ((a @ a).double() - exact).norm().div(exact.norm()).item()
 
 
+@functools.cache
 def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the fastest of a few large matrix products, in floating-point operations a second."""
+    """Return the fastest of many large matrix products, in floating-point operations a second.
+
+    Many, for on a machine that does other work too only few are left alone. Measured once per process.
+    """
     size = 1024 if device.type == "cpu" else 8192
     a = torch.ones(size, size, device=device, dtype=dtype)
     best = float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
+    end = time.perf_counter() + PEAK_SECONDS
+    while (began := time.perf_counter()) < end or best == float("inf"):
         (a @ a)[0, 0].item()
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best
