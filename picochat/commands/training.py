@@ -55,7 +55,7 @@ def train(stage: str, options: Options, build: Build[Options]) -> RunDir:
         run = build(options, progress=told)
     is_main = run.trainer.world.is_main
     if is_main:
-        print(_opening(run))
+        print("\n".join([*run.notes, _opening(run)]))
     watched = nullcontext(lambda event: None)
     if is_main:
         from picochat.commands.training_view import view

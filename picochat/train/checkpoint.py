@@ -14,7 +14,7 @@ from picochat.errors import UserError
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.run_dir import RunDir, read_json, write_json
+from picochat.train.run_dir import RunDir, read_object, write_json
 
 
 def _sha256(path: Path) -> str:
@@ -41,9 +41,13 @@ def save_checkpoint(
     optimizer: dict[str, torch.Tensor] | None = None,
     state: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint to the folder `path`, which appears whole or, after a crash, not at all."""
+    """Write a checkpoint to the folder `path`, which appears whole or, after a crash, not at all.
+
+    Raises:
+        OSError: the disk is full, may not be written to, or holds a checkpoint at `path` already.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -62,21 +66,45 @@ def save_checkpoint(
         write_json(temporary / "MANIFEST.json", {"sha256": {file.name: _sha256(file) for file in files}})
         _sync(temporary / "MANIFEST.json")
         _sync(temporary)
-        if path.exists():
-            shutil.rmtree(path)
         temporary.rename(path)
+        _sync(path.parent)
     except SafetensorError as error:
         # The library reports a full disk or a refused write by its own exception.
         raise OSError(f"{path}: could not be written: {error}") from error
+    except OSError as error:
+        # What works on an open file does not say which.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _sync(path.parent)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what interrupted saves left in a folder of checkpoints."""
-    for leftover in folder.glob(".step-*.tmp-*"):
+def _temporary(path: Path) -> Path:
+    """Return the name of a checkpoint that is not there yet, or no longer."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint such that a crash meanwhile does not leave a part of it under its name."""
+    path.rename(_temporary(path))
+    shutil.rmtree(_temporary(path))
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint so that it counts no longer; return its new name."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if aside.exists():
+        shutil.rmtree(aside)
+    return path.rename(aside)
+
+
+def sweep(run: Path) -> None:
+    """Remove what a killed process left in the folder of a run."""
+    for leftover in (run / "checkpoints").glob(".step-*.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for name in ("run.json", "status.json"):
+        for leftover in run.glob(f".{name}.*.tmp"):
+            leftover.unlink()
 
 
 def verify(path: Path) -> None:
@@ -84,7 +112,7 @@ def verify(path: Path) -> None:
     manifest = path / "MANIFEST.json"
     if not manifest.is_file():
         return
-    for name, digest in read_json(manifest)["sha256"].items():
+    for name, digest in read_object(manifest, "sha256")["sha256"].items():
         file = path / name
         if not file.is_file():
             raise UserError(f"{file}: is missing, so the checkpoint is damaged; use an earlier one")
@@ -92,17 +120,19 @@ def verify(path: Path) -> None:
             raise UserError(f"{file}: differs from its checksum, so it is damaged; use an earlier checkpoint")
 
 
-def newest_valid(run: RunDir) -> Path:
-    """Return the newest checkpoint of a run that is not damaged."""
-    problems = []
-    for path in reversed(run.checkpoints().values()):
+def newest_valid(run: RunDir) -> tuple[Path, dict[Path, str]]:
+    """Return the newest checkpoint that is not damaged, and what is wrong with those that are newer."""
+    problems: dict[Path, str] = {}
+    for path in reversed(run.step_folders().values()):
         try:
+            if not (path / "MANIFEST.json").is_file():
+                raise UserError(f"{path / 'MANIFEST.json'}: is missing, so the checkpoint is damaged")
             verify(path)
         except UserError as error:
-            problems.append(str(error))
+            problems[path] = str(error)
             continue
-        return path
-    raise UserError(f"run {run.name}: " + ("; ".join(problems) or "has no checkpoint to resume from yet"))
+        return path, problems
+    raise UserError(f"run {run.name} has no sound checkpoint: " + "; ".join(problems.values()))
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -17,11 +17,12 @@ from picochat.model.gpt import GPT
 from picochat.model.init import initialize
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.tokenizer.train import train_tokenizer
+from picochat.train.checkpoint import newest_valid
 from picochat.train.options import PretrainOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
 from picochat.train.run_options import complete_options
-from picochat.train.stage import Progress, build_trainer, make_sampler
+from picochat.train.stage import Progress, build_trainer, left_out, make_sampler
 from picochat.train.trainer import CrossEntropy
 
 HELD_OUT = 0.01
@@ -85,6 +86,7 @@ def build_pretrain(options: PretrainOptions, *, progress: Progress | None = None
         tokenizer=tokenizer,
         evaluate=evaluate,
         sample=make_sampler(model, tokenizer, prompts, options.seed),
+        notes=left_out(shards.bad_rows, val_shards.bad_rows),
     )
 
 
@@ -112,9 +114,8 @@ def _first_documents(shards: TokenShards, max_tokens: int):
 
 def _tokenizer(options: PretrainOptions, data: tuple[str, ...], directory: RunDir) -> Tokenizer:
     """Return the tokenizer of the run resumed, the one that was given, or one trained on the data."""
-    checkpoints = list(directory.checkpoints().values()) if options.resume else []
-    if checkpoints:
-        return Tokenizer.load(checkpoints[-1])
+    if options.resume and directory.step_folders():
+        return Tokenizer.load(newest_valid(directory)[0])
     if options.tokenizer is not None:
         return Tokenizer.load(Path(options.tokenizer))
     return train_tokenizer(

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,7 +13,15 @@ import filelock
 
 from picochat.errors import UserError
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.checkpoint import load_tensors, load_weights, newest_valid, save_checkpoint, sweep
+from picochat.train.checkpoint import (
+    load_tensors,
+    load_weights,
+    newest_valid,
+    remove_checkpoint,
+    save_checkpoint,
+    set_aside,
+    sweep,
+)
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
 from picochat.train.run_dir import RunDir, State, read_json, write_json
@@ -31,7 +39,7 @@ class Run:
     """An iterator of events over a whole run; each `next` does one thing: a step, a measurement, a save.
 
     It evaluates, samples, saves, obeys control.json and writes events to the run directory. An exception does
-    not end it: the next `next` goes on where it was.
+    not end it: the next `next` goes on where it was. (An interrupt may make it tell something twice.)
     """
 
     def __init__(
@@ -45,32 +53,35 @@ class Run:
         evaluate: Evaluate | None = None,
         sample: Sample | None = None,
         parent: str | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.directory, self.stage, self.options = directory, stage, options
         self.trainer, self.tokenizer = trainer, tokenizer
         self.evaluate, self.sample, self.parent = evaluate, sample, parent
+        self.notes = list(notes)
+        """What the user should know before the run begins, a line each."""
         self.state: State = "starting"
         self.score: float | None = None
-        """The latest validation result."""
+        """The validation result of the present weights, None where they were not measured."""
         self._pending: deque[Callable[[], Event | None]] = deque()
-        self._wants_stop = self._wants_checkpoint = self._is_pausing = False
-        self._saved_step: int | None = None
+        self._wants_stop = self._wants_checkpoint = self._is_pausing = self._is_voted_to_stop = False
+        self._told_step: int | None = None
         self._last_heartbeat = 0.0
         self._metrics: TextIO | None = None
         self._samples: TextIO | None = None
         self._lock = directory.lock()
-        if trainer.world.is_main:
-            self._open()
-        trainer.world.barrier()
-        if directory.checkpoints():
-            with contextlib.ExitStack() as undo:
-                undo.callback(self.close)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            if trainer.world.is_main:
+                self._open()
+            trainer.world.barrier()
+            if directory.step_folders():
                 self._restore()
-                undo.pop_all()
-        else:
-            self._pending.extend((self._evaluate, self._sample))
-        if trainer.world.is_main:
-            self._announce()
+            else:
+                self._pending.extend((self._evaluate, self._sample))
+            if trainer.world.is_main:
+                self._announce()
+            undo.pop_all()
 
     @property
     def model(self):
@@ -87,16 +98,9 @@ class Run:
                 self.close()
                 raise StopIteration
             self._obey()
-            if self._is_pausing and not self._wants_stop:
-                if self.state != "paused":
-                    self._set_state("paused")
-                    return self._write(Paused(step=self.trainer.step))
-                self._beat()
-                time.sleep(0.05)
-                continue
-            event = self._advance()
+            event = self._wait() if self._is_pausing and not self._wants_stop else self._advance()
             if event is not None:
-                return self._write(event)
+                return event
 
     def request_stop(self) -> None:
         """Save and end after the present step; safe to call from a signal handler."""
@@ -108,36 +112,60 @@ class Run:
 
     def close(self) -> None:
         """Let go of the run directory."""
-        for file in (self._metrics, self._samples):
-            if file is not None:
-                file.close()
-        self._metrics = self._samples = None
-        self._lock.release()
+        with contextlib.ExitStack() as each:
+            # The lock too if a file can not be flushed for want of space.
+            each.callback(self._lock.release)
+            for file in (self._metrics, self._samples):
+                if file is not None:
+                    each.callback(file.close)
+            self._metrics = self._samples = None
+
+    def _wait(self) -> Event | None:
+        """Do what a paused run does: nothing but to save when asked to."""
+        if self.state != "paused":
+            self._set_state("paused")
+            return self._write(Paused(step=self.trainer.step))
+        if self._wants_checkpoint:
+            self._wants_checkpoint = False
+            return self._write(self._save())
+        self._beat()
+        time.sleep(0.05)
+        return None
 
     def _advance(self) -> Event | None:
         if self.state != "running":
             self._set_state("running")
         if self._pending:
             # Taken off only when done: an interrupt must not lose a measurement or a save.
-            event = self._pending[0]()
+            event = self._write(self._pending[0]())
             self._pending.popleft()
             return event
         trainer = self.trainer
-        is_over = trainer.step >= trainer.steps
-        if is_over or (self._wants_stop and trainer.world.size == 1):
-            return self._end("finished" if is_over else "stopped")
-        trainer.wants_stop = self._wants_stop
-        try:
-            event = next(trainer)
-        except UserError as error:
-            self._set_state("failed", message=str(error))
-            raise
-        self._plan(event)
-        return event
+        # Steps are told with a delay when an interrupt comes between the step and its telling.
+        is_told = trainer.last is None or trainer.last.step == self._told_step
+        if is_told:
+            if trainer.step >= trainer.steps:
+                return self._end("finished")
+            if self._is_voted_to_stop or (self._wants_stop and trainer.world.size == 1):
+                return self._end("stopped")
+            trainer.wants_stop = self._wants_stop
+            try:
+                next(trainer)
+            except UserError as error:
+                self._set_state("failed", message=str(error))
+                raise
+        assert trainer.last is not None
+        self._write(trainer.last)
+        self._plan(trainer.last)
+        self._told_step = trainer.last.step
+        return trainer.last
 
     def _plan(self, event: StepDone) -> None:
         """Queue what is due after a step."""
         options, step = self.options, event.step
+        self.score = None
+        self._pending.clear()
+        self._is_voted_to_stop = event.stop
         is_last = step >= self.trainer.steps
 
         def due(every: int) -> bool:
@@ -150,8 +178,6 @@ class Run:
         if due(options.save_every) or self._wants_checkpoint:
             self._wants_checkpoint = False
             self._pending.append(self._save)
-        if event.stop:
-            self._pending.append(lambda: self._end("stopped"))
 
     def _evaluate(self) -> Event | None:
         if self.evaluate is None:
@@ -178,32 +204,32 @@ class Run:
         began = time.perf_counter()
         path = self.directory.path / "checkpoints" / f"step-{step:08d}"
         state = {"stage": self.stage, "score": self.score, "trainer": self.trainer.state_dict()}
-        save_checkpoint(
-            path,
-            model=self.model,
-            tokenizer=self.tokenizer,
-            optimizer=self.trainer.optimizer.state_dict(),
-            state=state,
-        )
-        self._saved_step = step
+        if not path.exists():
+            save_checkpoint(
+                path,
+                model=self.model,
+                tokenizer=self.tokenizer,
+                optimizer=self.trainer.optimizer.state_dict(),
+                state=state,
+            )
         self._prune()
         return Saved(step=step, path=str(path), seconds=time.perf_counter() - began)
 
     def _prune(self) -> None:
         """Keep the newest checkpoints and the best."""
-        import shutil
-
         checkpoints = self.directory.checkpoints()
         best = self.directory.best()
         for step in list(checkpoints)[: -self.options.keep]:
             if step != best:
-                shutil.rmtree(checkpoints[step])
+                remove_checkpoint(checkpoints[step])
 
-    def _end(self, state: State) -> Event:
-        if self.trainer.step > 0 and self._saved_step != self.trainer.step and self.trainer.world.is_main:
+    def _end(self, state: State) -> Event | None:
+        step = self.trainer.step
+        if step > 0 and step not in self.directory.checkpoints():
             self._write(self._save())
+        event = self._write(Finished(step=step, state=state))
         self._set_state(state)
-        return Finished(step=self.trainer.step, state=state)
+        return event
 
     def _obey(self) -> None:
         """Take a command from control.json."""
@@ -212,25 +238,22 @@ class Run:
             self._wants_stop = True
         elif command == "checkpoint":
             self._wants_checkpoint = True
-            if self._is_pausing:
-                self._write(self._save())
-                self._wants_checkpoint = False
         elif command in ("pause", "resume"):
             self._is_pausing = command == "pause"
 
     def _open(self) -> None:
         """Take the run directory."""
         path, options = self.directory.path, self.options
-        if self.directory.exists() and not options.resume:
-            raise UserError(
-                f"{path} holds a run already; give --resume to go on with it, or another --run name"
-            )
         path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
         except filelock.Timeout as error:
             raise UserError(f"{path}: another process is training this run; stop it first") from error
-        sweep(path / "checkpoints")
+        if self.directory.exists() and not options.resume:
+            raise UserError(
+                f"{path} holds a run already; give --resume to go on with it, or another --run name"
+            )
+        sweep(path)
         (path / "control.json").unlink(missing_ok=True)
         self._metrics = _open_for_append(path / "metrics.jsonl")
         self._samples = _open_for_append(path / "samples.jsonl")
@@ -264,13 +287,18 @@ class Run:
         }
 
     def _restore(self) -> None:
-        path = newest_valid(self.directory)
+        path, problems = newest_valid(self.directory)
+        self.trainer.world.barrier()
+        if self.trainer.world.is_main:
+            for damaged, problem in problems.items():
+                self.notes.append(
+                    f"{problem}; set aside as {set_aside(damaged).name}, going on from {path.name}"
+                )
         load_weights(self.model, path / "model.safetensors")
         self.trainer.optimizer.load_state_dict(load_tensors(path / "optimizer.safetensors"))
         state = read_json(path / "state.json")
         self.trainer.load_state_dict(state["trainer"])
         self.score = state["score"]
-        self._saved_step = self.trainer.step
 
     def _set_state(self, state: State, *, message: str | None = None) -> None:
         self.state = state
@@ -294,13 +322,16 @@ class Run:
             status["message"] = message
         write_json(self.directory.path / "status.json", status)
 
-    def _write(self, event: Event | None) -> Event:
-        assert event is not None
-        if self.trainer.world.is_main:
+    def _write(self, event: Event | None) -> Event | None:
+        if event is not None and self.trainer.world.is_main:
             file = self._samples if isinstance(event, SampleDone) else self._metrics
             assert file is not None, "the run was closed"
-            file.write(json.dumps(event.row(), allow_nan=False) + "\n")
-            file.flush()
+            try:
+                file.write(json.dumps(event.row(), allow_nan=False) + "\n")
+                file.flush()
+            except OSError as error:
+                error.filename = file.name  # a full disk does not say of which file it speaks
+                raise
             self._beat()
         return event
 

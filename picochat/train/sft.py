@@ -11,12 +11,12 @@ from picochat.eval.conversations import answer_loss
 from picochat.model.gpt import GPT
 from picochat.tokenizer.conversation import Rendered, parse_messages, render_prompt
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.checkpoint import load_checkpoint
+from picochat.train.checkpoint import load_checkpoint, newest_valid
 from picochat.train.options import SftOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir, resolve_checkpoint
 from picochat.train.run_options import complete_options
-from picochat.train.stage import Progress, build_trainer, make_sampler
+from picochat.train.stage import Progress, build_trainer, left_out, make_sampler
 from picochat.train.trainer import CrossEntropy
 
 HELD_OUT = 0.05
@@ -32,13 +32,19 @@ def build_sft(options: SftOptions, *, progress: Progress | None = None) -> Run:
     """Return the run that complete options describe."""
     if not options.load:
         raise UserError("--load is missing: name the run or checkpoint to begin with")
-    parent = resolve_checkpoint(options.load, Path(options.runs_dir))
-    model, tokenizer = load_checkpoint(parent)
+    directory = RunDir(options.directory)
+    if options.resume and directory.step_folders():
+        # Not from the parent: it may be gone, or another one by now.
+        start, parent = newest_valid(directory)[0], None
+    else:
+        start = resolve_checkpoint(options.load, Path(options.runs_dir))
+        parent = str(start)
+    model, tokenizer = load_checkpoint(start)
     if options.seq_len > model.config.sequence_len:
         raise UserError(
             f"--seq-len {options.seq_len} is over the model's context of {model.config.sequence_len} tokens"
         )
-    mixture, validation = _data(options, tokenizer)
+    mixture, validation, notes = _data(options, tokenizer)
     batches = PackedConversations(
         mixture,
         pad_id=tokenizer.special["<|pad|>"],
@@ -53,14 +59,15 @@ def build_sft(options: SftOptions, *, progress: Progress | None = None) -> Run:
         return {"val_loss": sum(losses) / len(losses)}
 
     return Run(
-        RunDir(options.directory),
+        directory,
         stage="sft",
         options=options,
         trainer=trainer,
         tokenizer=tokenizer,
         evaluate=evaluate,
         sample=make_sampler(model, tokenizer, _prompts(options, tokenizer, model), options.seed),
-        parent=str(parent),
+        parent=parent,
+        notes=notes,
     )
 
 
@@ -74,22 +81,30 @@ def _prompts(options: SftOptions, tokenizer: Tokenizer, model: GPT) -> dict[str,
     return prompts
 
 
-def _data(options: SftOptions, tokenizer: Tokenizer) -> tuple[Mixture[Rendered], list[Dataset[Rendered]]]:
-    """Return the training mixture and the validation sets."""
+def _data(
+    options: SftOptions, tokenizer: Tokenizer
+) -> tuple[Mixture[Rendered], list[Dataset[Rendered]], list[str]]:
+    """Return the training mixture, the validation sets, and what there is to say about rows left out."""
     specs, val_specs = options.data, options.val_data
     if not specs:
         chat = default_world_dir() / "chat"
         specs, val_specs = (str(chat / "train.jsonl"),), val_specs or (str(chat / "val.jsonl"),)
     paths, weights = zip(*(parse_weighted_path(spec) for spec in specs), strict=True)
+    files: list[Conversations] = []
     training: list[Dataset[Rendered]] = []
     validation: list[Dataset[Rendered]] = []
     for path in paths:
         conversations = Conversations(path, tokenizer, on_bad_row=options.on_bad_row)
+        files.append(conversations)
         if val_specs:
             training.append(conversations)
         else:
             train, held_out = train_validation_split(conversations, fraction=HELD_OUT, seed=options.seed)
             training.append(train)
             validation.append(held_out)
-    validation.extend(Conversations(path, tokenizer, on_bad_row=options.on_bad_row) for path in val_specs)
-    return Mixture(training, weights, options.seed), validation
+    for path in val_specs:
+        conversations = Conversations(path, tokenizer, on_bad_row=options.on_bad_row)
+        files.append(conversations)
+        validation.append(conversations)
+    notes = left_out(*(conversations.bad_rows.summary() for conversations in files))
+    return Mixture(training, weights, options.seed), validation, notes

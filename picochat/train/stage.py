@@ -61,14 +61,21 @@ def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOpti
     )
 
 
+def left_out(*summaries: str) -> list[str]:
+    """Return what readers say about the rows that they left out (`BadRows.summary`), each once."""
+    return [f"--on-bad-row skip: {summary}" for summary in dict.fromkeys(summaries) if summary]
+
+
 def make_sampler(model: GPT, tokenizer: Tokenizer, prompts: dict[str, list[int]], seed: int) -> Sample:
     """Return a function that continues the prompts, given as text -> ids, differently at each step."""
 
     def sample(step: int) -> list[tuple[str, str]]:
         options = SamplingOptions(temperature=0.7, top_k=20, max_tokens=SAMPLE_TOKENS, seed=seed + step)
         answers = Engine(model, tokenizer).generate_batch(list(prompts.values()), options)
+        # Tags of thoughts and tool calls are worth seeing, the one that ends the answer is not.
         return [
-            (prompt, tokenizer.decode(answer.ids)) for prompt, [answer] in zip(prompts, answers, strict=True)
+            (prompt, tokenizer.decode(answer.ids[:-1] if answer.finish_reason == "stop" else answer.ids))
+            for prompt, [answer] in zip(prompts, answers, strict=True)
         ]
 
     return sample
