@@ -19,9 +19,10 @@ from picochat.arguments import gather
 
 OPTIMIZER = "optimizer lr embedding_lr head_lr scalar_lr momentum weight_decay"
 RUN = (
-    f"{OPTIMIZER} run runs_dir resume steps batch_size seq_len grad_accum warmup warmdown clip seed "
-    "device dtype eval_every eval_tokens sample_every save_every keep on_bad_row"
+    f"{OPTIMIZER} run runs_dir resume steps grad_accum warmup warmdown clip seed "
+    "device dtype eval_every sample_every save_every keep on_bad_row"
 )
+PACKED = f"{RUN} batch_size seq_len eval_tokens"
 SURFACE = {
     "demo": "name runs_dir small seed chat device dtype",
     "data builtin": "out seed",
@@ -30,8 +31,8 @@ SURFACE = {
     "tokenizer train": "out data vocab_size column split on_bad_row",
     "tokenizer encode": "tokenizer text file",
     "tokenizer show": "tokenizer text_file",
-    "pretrain": f"{RUN} data val_data tokenizer vocab_size column split depth prompts",
-    "sft": f"{RUN} load data val_data prompts",
+    "pretrain": f"{PACKED} data val_data tokenizer vocab_size column split depth prompts",
+    "sft": f"{PACKED} load data val_data prompts",
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
     "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
@@ -109,6 +110,10 @@ def test_a_mistake_is_one_line(line, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     err = complaint(line.split(), capsys)
     assert all(word in err for word in words), err
+
+
+def test_what_options_refuse_themselves_is_told_in_their_words(capsys):
+    assert complaint(["pretrain", "--steps", "0"], capsys) == "error: --steps must be at least 1, not 0\n"
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def _opening(run: "Run") -> str:
     )
     return (
         f"{run.stage} {run.directory.path}: {model.config.num_parameters():,} parameters on {model.device}, "
-        f"{begins} of {options.batch_size} x {options.seq_len} tokens"
+        f"{begins} of {options.step_text}"
     )
 
 

@@ -20,6 +20,8 @@ class Batch:
     """The token that follows each input token, int64; `IGNORE` where it is not to be learned."""
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
     """Further tensors whose first dimension is B, for losses that need them."""
+    stats: dict[str, float] = field(default_factory=dict)
+    """What is to be reported about the whole batch."""
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Return the sequences `start:stop` as a batch."""

@@ -1,4 +1,5 @@
-"""What happens in a run, as frozen values. Every field is JSON; `metrics.jsonl` holds one event a line."""
+"""What happens in a run, as frozen values. Every field is JSON; the run's files hold one event a
+line."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -9,7 +10,9 @@ class Event:
     """Something that happened after `step` optimizer steps."""
 
     event: ClassVar[str]
-    """Name under which the event stands in metrics.jsonl."""
+    """Name under which the event stands in its file."""
+    file: ClassVar[str] = "metrics.jsonl"
+    """File of the run directory that keeps the event."""
     step: int
 
     def row(self) -> dict[str, Any]:
@@ -61,8 +64,30 @@ class SampleDone(Event):
     """The model continued a fixed prompt."""
 
     event = "sample"
+    file = "samples.jsonl"
     prompt: str
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutDone(Event):
+    """The model answered a problem several times, and was trained on the answers by step `step`."""
+
+    event = "rollout"
+    file = "rollouts.jsonl"
+    index: int
+    """Which of the step's groups it is."""
+    task: str
+    problem: str
+    """The problem's id."""
+    level: str
+    prompt: list[dict[str, Any]]
+    """The conversation that was answered, in the form of chat data."""
+    gold: str
+    is_trained: bool
+    """False where dynamic sampling put another group in its place."""
+    answers: list[dict[str, Any]]
+    """See `picochat.train.groups.Answer`: parts, extracted, rewards, advantage, length, finish reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

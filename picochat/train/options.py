@@ -21,10 +21,6 @@ class RunOptions(OptimizerOptions):
     """Go on with the run from its newest checkpoint; its own options are the defaults then."""
     steps: int = 1000
     """Optimizer steps."""
-    batch_size: int = 16
-    """Sequences per optimizer step, over all micro-batches and ranks."""
-    seq_len: int = 256
-    """Tokens per sequence."""
     grad_accum: int = 1
     """Micro-batches that a step is cut into, to save memory."""
     warmup: int = 20
@@ -41,8 +37,6 @@ class RunOptions(OptimizerOptions):
     """What products are computed in; weights and optimizer stay float32."""
     eval_every: int = 100
     """Steps between validations (0: only at the start and the end)."""
-    eval_tokens: int = 65536
-    """Validation tokens at most."""
     sample_every: int = 100
     """Steps between samples from fixed prompts (0: only at the start and the end)."""
     save_every: int = 200
@@ -54,20 +48,45 @@ class RunOptions(OptimizerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps", "batch_size", "seq_len", "grad_accum"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        for name in ("warmup", "eval_every", "eval_tokens", "sample_every", "save_every", "clip"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        self._check_at_least_1("steps", "grad_accum")
+        self._check_not_negative("warmup", "eval_every", "sample_every", "save_every", "clip")
         if not 0 <= self.warmdown <= 1:
             raise UserError(f"--warmdown is a share of the steps between 0 and 1, not {self.warmdown}")
-        if self.batch_size % self.grad_accum:
-            raise UserError(
-                f"--batch-size {self.batch_size} must be a multiple of --grad-accum {self.grad_accum}"
-            )
         if self.keep < 2:
             raise UserError("--keep must be at least 2: the newest checkpoint may be the damaged one")
+
+    def _check_at_least_1(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+
+    def _check_not_negative(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+
+    def check_rows(self, num_processes: int = 1) -> None:
+        """Raise UserError unless processes and micro-batches can share the rows of a step evenly."""
+        if self.rows_per_step % (num_processes * self.grad_accum):
+            processes = f"the {num_processes} processes times " if num_processes > 1 else ""
+            raise UserError(
+                f"{self.rows_text} must be a multiple of {processes}--grad-accum {self.grad_accum}"
+            )
+
+    @property
+    def rows_per_step(self) -> int:
+        """Sequences of an optimizer step, over all micro-batches and ranks."""
+        raise NotImplementedError
+
+    @property
+    def rows_text(self) -> str:
+        """The options that `rows_per_step` comes from, as they are given."""
+        raise NotImplementedError
+
+    @property
+    def step_text(self) -> str:
+        """What an optimizer step is made of, to be shown."""
+        raise NotImplementedError
 
     def row(self) -> dict[str, Any]:
         """Return the options as JSON values."""
@@ -81,7 +100,40 @@ class RunOptions(OptimizerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainOptions(RunOptions):
+class PackedOptions(RunOptions):
+    """What the stages that train on packed text have in common."""
+
+    batch_size: int = 16
+    """Sequences per optimizer step, over all micro-batches and ranks."""
+    seq_len: int = 256
+    """Tokens per sequence."""
+    eval_tokens: int = 65536
+    """Validation tokens at most."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least_1("batch_size", "seq_len")
+        self._check_not_negative("eval_tokens")
+        self.check_rows()
+
+    @property
+    def rows_per_step(self) -> int:
+        """The batch size."""
+        return self.batch_size
+
+    @property
+    def rows_text(self) -> str:
+        """The batch size as it is given."""
+        return f"--batch-size {self.batch_size}"
+
+    @property
+    def step_text(self) -> str:
+        """Sequences and their length."""
+        return f"{self.batch_size} x {self.seq_len} tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(PackedOptions):
     """Train a model on raw text."""
 
     data: tuple[str, ...] = ()
@@ -103,7 +155,7 @@ class PretrainOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftOptions(RunOptions):
+class SftOptions(PackedOptions):
     """Teach a trained model to answer, from conversations."""
 
     load: str = ""

@@ -33,6 +33,8 @@ Evaluate = Callable[[], dict[str, float]]
 """Measures the model; the first value is the score that `best` goes by, lower is better."""
 Sample = Callable[[int], list[tuple[str, str]]]
 """Continues the fixed prompts after a step: pairs of prompt and text."""
+Report = Callable[[int], Sequence[Event]]
+"""Tells what else there is to be written about a step that was just made."""
 
 
 class Run:
@@ -52,12 +54,13 @@ class Run:
         tokenizer: Tokenizer,
         evaluate: Evaluate | None = None,
         sample: Sample | None = None,
+        report: Report | None = None,
         parent: str | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         self.directory, self.stage, self.options = directory, stage, options
         self.trainer, self.tokenizer = trainer, tokenizer
-        self.evaluate, self.sample, self.parent = evaluate, sample, parent
+        self.evaluate, self.sample, self.report, self.parent = evaluate, sample, report, parent
         self.notes = list(notes)
         """What the user should know before the run begins, a line each."""
         self.state: State = "starting"
@@ -67,8 +70,7 @@ class Run:
         self._wants_stop = self._wants_checkpoint = self._is_pausing = self._is_voted_to_stop = False
         self._told_step: int | None = None
         self._last_heartbeat = 0.0
-        self._metrics: TextIO | None = None
-        self._samples: TextIO | None = None
+        self._files: dict[str, TextIO] = {}
         self._lock = directory.lock()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -115,10 +117,9 @@ class Run:
         with contextlib.ExitStack() as each:
             # The lock too if a file can not be flushed for want of space.
             each.callback(self._lock.release)
-            for file in (self._metrics, self._samples):
-                if file is not None:
-                    each.callback(file.close)
-            self._metrics = self._samples = None
+            for file in self._files.values():
+                each.callback(file.close)
+            self._files = {}
 
     def _wait(self) -> Event | None:
         """Do what a paused run does: nothing but to save when asked to."""
@@ -171,6 +172,8 @@ class Run:
         def due(every: int) -> bool:
             return is_last or (every > 0 and step % every == 0)
 
+        if self.report is not None:
+            self._pending.extend(lambda event=event: event for event in self.report(step))
         if due(options.eval_every):
             self._pending.append(self._evaluate)
         if due(options.sample_every):
@@ -255,8 +258,8 @@ class Run:
             )
         sweep(path)
         (path / "control.json").unlink(missing_ok=True)
-        self._metrics = _open_for_append(path / "metrics.jsonl")
-        self._samples = _open_for_append(path / "samples.jsonl")
+        names = ["metrics.jsonl", "samples.jsonl", *([] if self.report is None else ["rollouts.jsonl"])]
+        self._files = {name: _open_for_append(path / name) for name in names}
 
     def _announce(self) -> None:
         """Write run.json and the state; a resumed run keeps its facts but takes new options."""
@@ -324,8 +327,8 @@ class Run:
 
     def _write(self, event: Event | None) -> Event | None:
         if event is not None and self.trainer.world.is_main:
-            file = self._samples if isinstance(event, SampleDone) else self._metrics
-            assert file is not None, "the run was closed"
+            assert self._files, "the run was closed"
+            file = self._files[event.file]
             try:
                 file.write(json.dumps(event.row(), allow_nan=False) + "\n")
                 file.flush()

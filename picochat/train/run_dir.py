@@ -121,6 +121,11 @@ class RunDir:
         found = {int(match[1]): path for path in paths if (match := STEP_FOLDER.fullmatch(path.name))}
         return dict(sorted(found.items()))
 
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Return the rows of rollouts.jsonl; the last of a (step, index) wins."""
+        latest = {(row["step"], row["index"]): row for row in read_rows(self.path / "rollouts.jsonl")}
+        return [latest[key] for key in sorted(latest)]
+
     def checkpoints(self) -> dict[int, Path]:
         """Return the complete checkpoints by step, oldest first."""
         return {

@@ -8,7 +8,6 @@ import torch
 from picochat.data.batch import BatchSource
 from picochat.engine.generate import Engine
 from picochat.engine.options import SamplingOptions
-from picochat.errors import UserError
 from picochat.model.gpt import GPT
 from picochat.optim.groups import GroupedOptimizer, build_groups
 from picochat.optim.schedule import Schedule
@@ -38,11 +37,7 @@ def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOpti
     device = local_device(options.device)
     prepare_training(device)
     world = World.from_env(device.type)
-    if options.batch_size % (world.size * options.grad_accum):
-        raise UserError(
-            f"--batch-size {options.batch_size} must be a multiple of the {world.size} processes "
-            f"times --grad-accum {options.grad_accum}"
-        )
+    options.check_rows(world.size)
     dtype = pick_dtype(options.dtype, device)
     model.to(device)
     model.compute_dtype = dtype
@@ -66,11 +61,18 @@ def left_out(*summaries: str) -> list[str]:
     return [f"--on-bad-row skip: {summary}" for summary in dict.fromkeys(summaries) if summary]
 
 
-def make_sampler(model: GPT, tokenizer: Tokenizer, prompts: dict[str, list[int]], seed: int) -> Sample:
+def make_sampler(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompts: dict[str, list[int]],
+    seed: int,
+    *,
+    max_tokens: int = SAMPLE_TOKENS,
+) -> Sample:
     """Return a function that continues the prompts, given as text -> ids, differently at each step."""
 
     def sample(step: int) -> list[tuple[str, str]]:
-        options = SamplingOptions(temperature=0.7, top_k=20, max_tokens=SAMPLE_TOKENS, seed=seed + step)
+        options = SamplingOptions(temperature=0.7, top_k=20, max_tokens=max_tokens, seed=seed + step)
         answers = Engine(model, tokenizer).generate_batch(list(prompts.values()), options)
         # Tags of thoughts and tool calls are worth seeing, the one that ends the answer is not.
         return [

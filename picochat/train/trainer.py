@@ -30,6 +30,8 @@ class LossSum:
     """Summed loss, a scalar with a gradient."""
     stats: dict[str, torch.Tensor] = field(default_factory=dict)
     """Further sums to report, scalars; the trainer divides them by the weight of the batch."""
+    maxima: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Scalars of which the largest over the whole batch is reported."""
 
 
 class Loss(Protocol):
@@ -147,7 +149,7 @@ class Trainer:
             lr={group.name: group.lr * factor for group in self.optimizer.groups},
             grad_norm=grad_norm,
             update_ratio=ratios,
-            stats=sums,
+            stats={**batch.stats, **sums},
             stop=stop,
         )
 
@@ -179,6 +181,7 @@ class Trainer:
         first, last = self.world.share(batch.ids_BT.shape[0])
         bounds = [first + (last - first) * i // self.grad_accum for i in range(self.grad_accum + 1)]
         totals: dict[str, torch.Tensor] = {"loss": torch.zeros((), device=device)}
+        maxima: dict[str, torch.Tensor] = {}
         for start, stop in pairwise(bounds):
             if start == stop:
                 continue
@@ -186,15 +189,23 @@ class Trainer:
             (part.total / weight).backward()
             for name, value in {"loss": part.total, **part.stats}.items():
                 totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() / weight
+            for name, value in part.maxima.items():
+                maxima[name] = torch.maximum(maxima.get(name, value), value)
         # One reduction carries everything that ranks must agree on.
         totals["stop"] = torch.tensor(float(self.wants_stop), device=device)
-        names = list(totals)
-        packed = torch.stack([totals[name].float() for name in names])
+        # A sum over ranks gives maxima too where each rank fills a slot of its own.
+        slots = torch.zeros(len(maxima), self.world.size, device=device)
+        for slot, value in zip(slots, maxima.values(), strict=True):
+            slot[self.world.rank] = value
+        packed = torch.cat((torch.stack([total.float() for total in totals.values()]), slots.flatten()))
         grads = [parameter.grad for parameter in self.optimizer.parameters if parameter.grad is not None]
         self.world.sum_([packed, *grads])
         norm = torch.nn.utils.get_total_norm(grads)
-        values = torch.cat((packed, norm.reshape(1).float())).tolist()
-        sums = dict(zip([*names, "grad_norm"], values, strict=True))
+        *values, grad_norm = torch.cat((packed, norm.reshape(1).float())).tolist()
+        sums = {**dict(zip(totals, values, strict=False)), "grad_norm": grad_norm}
+        for i, name in enumerate(maxima):
+            first = len(totals) + i * self.world.size
+            sums[name] = max(values[first : first + self.world.size])
         if not all(map(math.isfinite, sums.values())):
             raise NonFiniteError(
                 f"step {self.step + 1}: {', '.join(f'{name} {value:g}' for name, value in sums.items())}; "

@@ -1,7 +1,9 @@
 """The ranks of a run. No other module knows torch.distributed."""
 
+import json
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -37,6 +39,19 @@ class World:
         if self.size > 1:
             for tensor in tensors:
                 dist.all_reduce(tensor)
+
+    def gather(self, value: Any, device: torch.device) -> list[Any]:
+        """Return the JSON value that each rank gives, in the order of ranks; `device` carries the bytes."""
+        if self.size == 1:
+            return [value]
+        text = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
+        sizes = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(self.size)]
+        dist.all_gather(sizes, torch.tensor([len(text)], device=device))
+        longest = max(int(size) for size in sizes)
+        texts = [torch.zeros(longest, dtype=torch.uint8, device=device) for _ in range(self.size)]
+        dist.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))))
+        pairs = zip(texts, sizes, strict=True)
+        return [json.loads(bytes(padded[: int(size)].tolist())) for padded, size in pairs]
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
