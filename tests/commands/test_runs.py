@@ -88,6 +88,7 @@ def test_show_tells_all_of_a_run(runs, capsys):
     assert "step 8/8" in out
     assert f"{run.info()['num_parameters']:,}" in out
     assert re.search(r"--depth 1\b", out)
+    assert "--runs-dir" not in out
     assert re.search(r"n_layer 1\b", out)
     for step, score in run.scores().items():
         assert re.search(rf"base@{step} +score {score:.4f}{' +best' if step == run.best() else ''}\n", out)
@@ -215,6 +216,11 @@ def test_curve_draws_a_falling_line_from_corner_to_corner():
     assert lines[0].startswith("4.000")
     assert lines[4].startswith("0.000")
     assert lines[-1].split() == ["1", "step", "5"]
+
+
+def test_curve_stays_in_one_piece_where_it_is_steep():
+    lines = curve([1, 2], [9, 0], width=4, height=6)
+    assert all(line.split("┤")[1].strip(chr(0x2800)) for line in lines[:6])
 
 
 @pytest.mark.parametrize("values", [[1.0], [2.0, 2.0]])

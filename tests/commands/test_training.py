@@ -36,7 +36,8 @@ def test_a_run_tells_how_it_goes(tmp_path, train, capsys):
     assert [line.split("/")[0] for line in steps] == ["step 20", "step 24"]
     scores = [line for line in lines if re.fullmatch(r"step \d+  bpb \d+\.\d{4}  val_loss \d+\.\d{4}", line)]
     assert [line.split()[1] for line in scores] == ["0", "12", "24"]
-    assert sum("'Once upon a time' -> " in line for line in lines) == 2
+    prompts = [line.split("'")[1] for line in lines if "' -> " in line]
+    assert prompts == [*PretrainOptions().prompts] * 2
     assert sum(" saved " in line for line in lines) == 2
     checkpoint = RunDir(tmp_path / "a").checkpoints()[24]
     assert f"checkpoint: {checkpoint}" in lines
