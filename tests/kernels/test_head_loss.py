@@ -1,0 +1,113 @@
+"""The fused loss head against its plain twin, and the allocator switch."""
+
+import platform
+
+import pytest
+import torch
+
+from picochat.kernels import head_loss as module
+from picochat.kernels.head_loss import head_loss, head_loss_plain
+from picochat.kernels.memory import keep_large_buffers
+from picochat.model.gpt import IGNORE
+
+N, D, VOCAB, PADDED = 37, 16, 100, 128
+
+
+@pytest.fixture
+def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x_ND = 3 * torch.randn(N, D, generator=generator)
+    weight_PD = 2 * torch.randn(PADDED, D, generator=generator)
+    targets_N = torch.randint(VOCAB, (N,), generator=generator)
+    return x_ND.requires_grad_(), weight_PD.requires_grad_(), targets_N
+
+
+def value_and_grads(function, x, weight, targets, factor: float = 1.0):
+    loss = function(x, weight, targets, VOCAB)
+    return loss.detach(), *torch.autograd.grad(factor * loss, (x, weight))
+
+
+@pytest.mark.parametrize("chunk_logits", [1, 700, 1 << 21], ids=["single rows", "odd chunks", "one chunk"])
+@pytest.mark.parametrize("ignored", ["none", "some", "first chunk", "all"])
+@pytest.mark.parametrize("factor", [1.0, -0.37])
+def test_equals_the_plain_twin(chunk_logits, ignored, factor, inputs, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk_logits)
+    x, weight, targets = inputs
+    where = {"none": slice(0, 0), "some": slice(0, None, 3), "first chunk": slice(0, 10), "all": slice(None)}
+    targets[where[ignored]] = IGNORE
+    fused = value_and_grads(head_loss, x, weight, targets, factor)
+    plain = value_and_grads(head_loss_plain, x, weight, targets, factor)
+    for a, b in zip(fused, plain, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5)
+    if ignored == "all":
+        assert all((tensor == 0).all() for tensor in fused)
+
+
+def test_positions_without_target_are_masked_where_they_are_not_skipped(inputs):
+    """As on an accelerator, where picking rows would wait for the device."""
+    x, weight, targets = inputs
+    targets[::4] = IGNORE
+
+    def masked(x, weight, targets, vocab_size):
+        return module._HeadLoss.apply(x, weight, targets, vocab_size)
+
+    for a, b in zip(
+        value_and_grads(masked, x, weight, targets),
+        value_and_grads(head_loss_plain, x, weight, targets),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5)
+
+
+def test_rows_that_pad_the_vocabulary_get_no_gradient(inputs):
+    _, _, grad_weight = value_and_grads(head_loss, *inputs)
+    assert (grad_weight[VOCAB:] == 0).all()
+    assert (grad_weight[:VOCAB] != 0).any(dim=1).all()
+
+
+def test_gradients_are_those_of_finite_differences(inputs):
+    x, weight, targets = (tensor.detach() for tensor in inputs)
+    direction = torch.randn(N, D, generator=torch.Generator().manual_seed(1)).double()
+    _, grad_x, _ = value_and_grads(head_loss, *inputs)
+    step = 1e-5
+    there, back = (
+        head_loss_plain((x.double() + sign * step * direction), weight.double(), targets, VOCAB).double()
+        for sign in (1, -1)
+    )
+    # The twin rounds its logits to float32, so the difference quotient is good to about 1 %.
+    assert (grad_x.double() * direction).sum().item() == pytest.approx(
+        ((there - back) / (2 * step)).item(), rel=2e-2, abs=0.5
+    )
+
+
+def test_bfloat16_stays_near_float32(inputs):
+    x, weight, targets = inputs
+    exact = value_and_grads(head_loss_plain, x, weight, targets)
+    rounded = value_and_grads(head_loss, x.detach().bfloat16().requires_grad_(), weight, targets)
+    assert [tensor.dtype for tensor in rounded] == [torch.float32, torch.bfloat16, torch.float32]
+    for a, b in zip(rounded, exact, strict=True):
+        assert (a.float() - b).norm() / b.norm() < 0.03
+
+
+def test_without_gradients_it_is_only_the_value(inputs):
+    x, weight, targets = inputs
+    with torch.no_grad():
+        loss = head_loss(x, weight, targets, VOCAB)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, head_loss_plain(x, weight, targets, VOCAB).detach())
+
+
+def test_huge_logits_stay_finite(inputs):
+    x, weight, targets = inputs
+    for tensor in value_and_grads(head_loss, (x.detach() * 1e6).requires_grad_(), weight, targets):
+        assert tensor.isfinite().all()
+
+
+def test_the_allocator_switch_says_whether_it_worked():
+    assert keep_large_buffers() is (platform.libc_ver()[0] == "glibc")
+
+
+def test_other_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert keep_large_buffers() is False
