@@ -13,8 +13,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson_interval(num_right: int, num_all: int, *, confidence: float = 0.95) -> Interval:
-    """Return the Wilson score interval of a proportion.
+def wilson_interval(num_right: float, num_all: int, *, confidence: float = 0.95) -> Interval:
+    """Return the Wilson score interval of a proportion; `num_right` may count halves.
 
     Unlike right/all plus or minus two standard errors it never leaves [0, 1] and is not empty at 0 or 100 %.
     Wilson 1927, doi 10.1080/01621459.1927.10502953.
@@ -31,6 +31,30 @@ def wilson_interval(num_right: int, num_all: int, *, confidence: float = 0.95) -
         0.0 if num_right == 0 else center - half,
         1.0 if num_right == num_all else center + half,
     )
+
+
+def paired_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Return the 95 % interval of mean(second) - mean(first) for scores of the same problems.
+
+    Where every score is 0 or 1: Newcombe's, made of two Wilson intervals and the correlation (method 10 of
+    doi 10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C); it is not empty where nothing
+    changed. For other scores the bootstrap of the differences.
+    """
+    pairs = list(zip(first, second, strict=True))
+    if not {*first, *second} <= {0, 1}:
+        return bootstrap_interval([b - a for a, b in pairs])
+    n = len(pairs)
+    both, lost, won = pairs.count((1, 1)), pairs.count((1, 0)), pairs.count((0, 1))
+    neither = n - both - lost - won
+    p1, p2 = (both + lost) / n, (both + won) / n
+    (low1, high1), (low2, high2) = wilson_interval(both + lost, n), wilson_interval(both + won, n)
+    product = (both + lost) * (won + neither) * (both + won) * (lost + neither)
+    excess = both * neither - lost * won
+    # Continuity correction of a positive correlation.
+    phi = (max(excess - n / 2, 0) if excess > 0 else excess) / math.sqrt(product) if product else 0.0
+    below = (p2 - low2) ** 2 - 2 * phi * (p2 - low2) * (high1 - p1) + (high1 - p1) ** 2
+    above = (high2 - p2) ** 2 - 2 * phi * (high2 - p2) * (p1 - low1) + (p1 - low1) ** 2
+    return Interval(p2 - p1 - math.sqrt(below), p2 - p1 + math.sqrt(above))
 
 
 def normal_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
