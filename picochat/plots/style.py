@@ -1,0 +1,55 @@
+"""What all figures share: colours that everybody can tell apart, and a look for light and dark pages.
+
+Axes are described in the template, never in the layout: marimo keeps a user's zoom over repaints only then.
+"""
+
+import html
+from typing import Any
+
+import plotly.graph_objects as go
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B2A800")
+"""Okabe and Ito's colours (Color Universal Design, 2008) without black, which a dark page swallows, and with
+the yellow darkened, which a white one does."""
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x")
+NEUTRAL = "#888888"
+"""Texts and reference lines: over 3.5:1 against white and against near-black."""
+_GRID = "rgba(136, 136, 136, 0.25)"
+
+
+def color(index: int) -> str:
+    """Return the colour of series `index`; they repeat after seven."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def symbol(index: int) -> str:
+    """Return the marker of series `index`; colour and marker repeat together."""
+    return SYMBOLS[index % len(SYMBOLS)]
+
+
+def label(text: str) -> str:
+    """Return `text` such that plotly shows it as it is; plotly takes `<b>` and `<a>` for markup."""
+    return html.escape(text, quote=False)
+
+
+def figure(
+    *, x: dict[str, Any] | None = None, y: dict[str, Any] | None = None, title: str = "", height: int = 360
+) -> go.Figure:
+    """Return an empty figure; `x` and `y` hold plotly's axis settings, `title` plain text."""
+    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID, "automargin": True}
+    layout = go.Layout(
+        font={"color": NEUTRAL, "family": "system-ui, sans-serif", "size": 13},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        xaxis={**axis, **(x or {})},
+        yaxis={**axis, **(y or {})},
+        colorway=PALETTE,
+        margin={"l": 10, "r": 10, "t": 40 if title else 16, "b": 10},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
+        hovermode="closest",
+    )
+    made = go.Figure(layout={"template": go.layout.Template(layout=layout)})
+    made.update_layout(height=height, uirevision="same")
+    if title:
+        made.update_layout(title={"text": label(title), "x": 0, "xanchor": "left", "font": {"size": 15}})
+    return made
