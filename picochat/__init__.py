@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from picochat.engine.chat import chat
     from picochat.tools.expression import calculate
+    from picochat.train.grpo import grpo
     from picochat.train.load import load
     from picochat.train.pretrain import pretrain
     from picochat.train.sft import sft
 
-__all__ = ["calculate", "chat", "load", "pretrain", "sft"]
+__all__ = ["calculate", "chat", "grpo", "load", "pretrain", "sft"]
 
 _MODULES = {
     "calculate": "picochat.tools.expression",
     "chat": "picochat.engine.chat",
+    "grpo": "picochat.train.grpo",
     "load": "picochat.train.load",
     "pretrain": "picochat.train.pretrain",
     "sft": "picochat.train.sft",

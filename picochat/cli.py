@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "tokenizer show": Command("tokenizer", "ShowTokenizer", "show a vocabulary and how well it compresses"),
     "pretrain": Command("pretrain", "Pretrain", "train a model on raw text"),
     "sft": Command("sft", "Sft", "teach a trained model to answer, from conversations"),
+    "grpo": Command("grpo", "Grpo", "let a model practise problems whose answers can be judged"),
     "chat": Command("chat", "Chat", "talk with a model"),
     "eval bpb": Command("eval", "EvalBpb", "bits per byte of a model on texts"),
     "runs list": Command("runs", "ListRuns", "list the runs"),

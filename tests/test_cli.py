@@ -33,6 +33,10 @@ SURFACE = {
     "tokenizer show": "tokenizer text_file",
     "pretrain": f"{PACKED} data val_data tokenizer vocab_size column split depth prompts",
     "sft": f"{PACKED} load data val_data prompts",
+    "grpo": f"{RUN} load gsm8k arc tools qa eval_gsm8k eval_arc eval_tools eval_qa eval_problems prompts "
+    "group_size epochs dynamic_sampling max_draws max_tokens temperature top_k top_p thinking_budget clip_eps "
+    "clip_eps_high kl_beta advantage_std normalize accuracy_weight format_weight tool_weight length_weight "
+    "target_length reward log_groups",
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
     "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
@@ -96,6 +100,12 @@ def complaint(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("pretrain --resume --run nope", ["nope", "--resume"]),
         ("sft", ["--load"]),
         ("sft --load nope", ["nope"]),
+        ("grpo", ["--load"]),
+        ("grpo --load nope", ["nope"]),
+        ("grpo --group-size 1", ["--group-size", "compared"]),
+        ("grpo --temperature 0", ["--temperature 0", "differences"]),
+        ("grpo --prompts 3 --group-size 5 --grad-accum 2", ["--prompts 3", "--group-size 5", "--grad-accum 2"]),
+        ("grpo --kl-beta -1", ["--kl-beta", "negative"]),
         ("runs show", ["NAME"]),
         ("runs show nope", ["nope"]),
         ("runs compare a", ["two runs"]),

@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from picochat.commands.text_plot import curve, smooth, sparkline
-from picochat.train.options import PretrainOptions, SftOptions
+from picochat.train.options import GrpoOptions, PretrainOptions, SftOptions
 from picochat.train.run_dir import RunDir
 
 PIPED_WIDTH = 160
 SMOOTH_OVER = 20
 """Steps over which losses are averaged."""
 ROWS_AT_MOST = 10
-OPTIONS = {"pretrain": PretrainOptions, "sft": SftOptions}
+OPTIONS = {"pretrain": PretrainOptions, "sft": SftOptions, "grpo": GrpoOptions}
 ABOUT_THE_RUN = ("run", "runs_dir", "resume")
 """Options that say where a run is, not what it is."""
 STATE_STYLES = {"running": "green", "paused": "yellow", "failed": "red", "crashed": "red"}

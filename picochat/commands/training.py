@@ -23,7 +23,8 @@ NEXT = {
         "picochat sft --load {run}",
         'picochat chat --load {run} --complete --prompt "Once upon a time"',
     ),
-    "sft": ("picochat chat --load {run}",),
+    "sft": ("picochat grpo --load {run}", "picochat chat --load {run}"),
+    "grpo": ("picochat chat --load {run}",),
 }
 """What to try after a stage."""
 

@@ -15,7 +15,7 @@ Show = Callable[[Event], None]
 
 STEPS_BETWEEN_LINES = 20
 MEAN_OF = 20
-"""Steps over which the loss that is shown is a mean."""
+"""Steps over which the loss or reward that is shown is a mean."""
 
 
 class Meter:
@@ -25,17 +25,23 @@ class Meter:
         self.first_step, self.steps = step, steps
         self.step = step
         self._began = time.monotonic()
-        self._losses: deque[float] = deque(maxlen=MEAN_OF)
+        self.name = "loss"
+        """What is learned by: the loss, or the reward where there is one (then the loss says nothing)."""
+        self._values: deque[float] = deque(maxlen=MEAN_OF)
 
     def add(self, event: StepDone) -> None:
         """Take note of a step."""
         self.step = event.step
-        self._losses.append(event.loss)
+        if "reward" in event.stats:
+            self.name = "reward"
+            self._values.append(event.stats["reward"])
+        elif self.name == "loss":
+            self._values.append(event.loss)
 
     @property
-    def loss(self) -> float:
-        """Mean loss of the last steps."""
-        return sum(self._losses) / len(self._losses)
+    def mean(self) -> float:
+        """Mean loss or reward of the last steps."""
+        return sum(self._values) / len(self._values)
 
     @property
     def seconds_left(self) -> float:
@@ -73,7 +79,7 @@ def _bar(console: "Console", name: str, meter: Meter) -> Iterator[Show]:
             if isinstance(event, StepDone):
                 meter.add(event)
                 figures = [
-                    f"loss {meter.loss:.3f}",
+                    f"{meter.name} {meter.mean:.3f}",
                     *_speed(event),
                     score,
                     f"{duration(meter.seconds_left)} left",
@@ -94,7 +100,11 @@ def _lines(meter: Meter) -> Show:
             meter.add(event)
             if event.step % STEPS_BETWEEN_LINES and event.step < meter.steps:
                 return
-            figures = [f"loss {meter.loss:.4f}", *_speed(event), f"{duration(meter.seconds_left)} left"]
+            figures = [
+                f"{meter.name} {meter.mean:.4f}",
+                *_speed(event),
+                f"{duration(meter.seconds_left)} left",
+            ]
             line = f"step {event.step}/{meter.steps}  {'  '.join(figures)}"
         else:
             line = _line(event)
@@ -119,6 +129,8 @@ def _line(event: Event) -> str:
 
 
 def _speed(event: StepDone) -> list[str]:
+    if "generated_per_second" in event.stats:
+        return [f"{event.stats['generated_per_second']:,.0f} generated tok/s"]
     mfu = [] if event.mfu is None else [f"MFU {event.mfu:.0%}"]
     return [f"{event.tokens_per_second:,.0f} tok/s", *mfu]
 

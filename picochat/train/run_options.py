@@ -24,7 +24,7 @@ def stored_options(options_class: type[Options], stage: str, run: str | None, ru
         raise UserError(
             f"run {run} is of another stage; `picochat {info['stage']} --run {run} --resume` goes on with it"
         )
-    known = {field.name for field in fields(options_class)}
+    known = {field.name for field in fields(options_class)} - options_class.ASKED_AGAIN
     row = {name: value for name, value in info["options"].items() if name in known}
     row = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     # A folder of runs may have been moved or renamed since.

@@ -151,7 +151,7 @@ def test_sft_trains_on_weighted_files_from_a_run(tmp_path, runs_dir, monkeypatch
     run = RunDir(tmp_path / "runs" / "sft-1")
     assert run.info()["options"]["data"] == ["a.jsonl:1.0", "b.jsonl:0.5"]
     assert Path(run.info()["parent"]) == Path("runs/base/checkpoints/step-00000008")
-    assert out.endswith("next: picochat chat --load sft-1\n")
+    assert out.endswith("next: picochat grpo --load sft-1\n      picochat chat --load sft-1\n")
     assert run.rows("eval")[-1]["metrics"]["val_loss"] < run.rows("eval")[0]["metrics"]["val_loss"]
 
 
@@ -235,7 +235,7 @@ def test_the_meter_averages_and_foresees(monkeypatch):
     for number in range(11, 41):
         meter.add(step(number, float(number)))
     now = 160.0
-    assert meter.loss == sum(range(21, 41)) / 20
+    assert meter.mean == sum(range(21, 41)) / 20
     assert meter.seconds_left == pytest.approx(60 / 30 * 20)
 
 
