@@ -1,5 +1,6 @@
 """Supervised fine-tuning: learn to answer from conversations."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ def build_sft(options: SftOptions, *, progress: Progress | None = None) -> Run:
         start = resolve_checkpoint(options.load, Path(options.runs_dir))
         parent = str(start)
     model, tokenizer = load_checkpoint(start)
-    if options.seq_len > model.config.sequence_len:
-        raise UserError(
-            f"--seq-len {options.seq_len} is over the model's context of {model.config.sequence_len} tokens"
-        )
+    context = model.config.sequence_len
+    if options.seq_len > context:
+        raise UserError(f"--seq-len {options.seq_len} is over the model's context of {context} tokens")
+    options = replace(options, seq_len=options.seq_len or context)
     mixture, validation, notes = _data(options, tokenizer)
     batches = PackedConversations(
         mixture,
