@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from picochat.train.options import PretrainOptions, RunOptions, SftOptions
+from picochat.train.options import GrpoOptions, PretrainOptions, RunOptions, SftOptions
 from picochat.train.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Build a chatting model from nothing: a tokenizer, pretraining, fine-tuning, held-out questions, a chat.
+    """Build a chatting model from nothing: tokenizer, pretraining, SFT, GRPO, held-out questions, a chat.
 
     What is done already is not done again: call it again to go on with an interrupted demo or to chat.
     """
@@ -49,14 +49,16 @@ class Demo:
 
     def execute(self) -> None:
         """Run what is left of the pipeline, show the table, chat."""
+        from picochat.train.grpo import build_grpo
         from picochat.train.pretrain import build_pretrain
         from picochat.train.sft import build_sft
 
         base = self._stage("pretrain", self._pretrain_options(), build_pretrain)
         tuned = self._stage("sft", self._sft_options(base), build_sft)
-        self._show_table([base, tuned])
+        practised = self._stage("grpo", self._grpo_options(tuned), build_grpo)
+        self._show_table([base, tuned, practised])
         if self.chat:
-            self._chat(tuned)
+            self._chat(practised)
 
     def _common(self, name: str) -> dict[str, Any]:
         return {
@@ -73,7 +75,20 @@ class Demo:
 
     def _sft_options(self, parent: RunDir) -> SftOptions:
         sizes: dict[str, Any] = {"steps": 20, "batch_size": 8} if self.small else {}
-        return SftOptions(**self._common(self.run_name), load=str(parent.path), **sizes)
+        return SftOptions(**self._common(f"{self.run_name}-sft"), load=str(parent.path), **sizes)
+
+    def _grpo_options(self, parent: RunDir) -> GrpoOptions:
+        sizes: dict[str, Any] = {}
+        if self.small:
+            sizes = {
+                "steps": 2,
+                "prompts": 4,
+                "group_size": 4,
+                "max_draws": 1,
+                "max_tokens": 32,
+                "eval_problems": 8,
+            }
+        return GrpoOptions(**self._common(self.run_name), load=str(parent.path), **sizes)
 
     def _stage(self, stage: str, options: Options, build: "Build[Options]") -> RunDir:
         """See one stage through, from where an earlier call left it."""
@@ -127,7 +142,7 @@ class Demo:
                 directory.info()["stage"],
                 str(steps[-1]["step"]),
                 f"{int(seconds) // 60}:{int(seconds) % 60:02}",
-                f"{last['val_loss']:.3f}",
+                f"{last['val_loss']:.3f}" if "val_loss" in last else "",
                 *(_percent(result) for result in results.values()),
             )
         print()

@@ -25,6 +25,7 @@ def held_out_problems(world: Path) -> dict[str, tuple[str, list[Problem]]]:
         "facts": ("qa", TASKS["qa"].load(files.jsonl("qa", "test"))),
         "one-step sums": ("gsm8k", easy),
         "harder sums": ("gsm8k", hard),
+        "tool use": ("tools", TASKS["tools"].load(files.jsonl("tools", "test"))),
     }
 
 

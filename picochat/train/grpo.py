@@ -30,6 +30,8 @@ from picochat.train.stage import Progress, build_trainer, left_out, local_device
 from picochat.train.world import World
 
 PRACTISED = ("gsm8k", "arc", "tools", "qa")
+WORLD_TASKS = {"gsm8k": 1.0, "tools": 0.25}
+"""What is practised of the built-in world, with weights, if no problems are given."""
 """Tasks that have options of their own."""
 EVAL_ROWS = 50
 """Held-out problems that are answered together."""
@@ -120,9 +122,10 @@ def _files(options: GrpoOptions) -> tuple[Files, Files]:
     held_out = {task: getattr(options, f"eval_{task}") for task in PRACTISED}
     if not any(training.values()):
         world = WorldFiles(root=default_world_dir())
-        training["gsm8k"] = (str(world.jsonl("gsm8k", "train")),)
+        for task, weight in WORLD_TASKS.items():
+            training[task] = (f"{world.jsonl(task, 'train')}:{weight}",)
         if not any(held_out.values()):
-            held_out["gsm8k"] = (str(world.jsonl("gsm8k", "test")),)
+            held_out |= {task: (str(world.jsonl(task, "test")),) for task in WORLD_TASKS}
     return training, held_out
 
 

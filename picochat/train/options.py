@@ -214,17 +214,17 @@ class GrpoOptions(RunOptions):
     """Held-out simple questions."""
     eval_problems: int = 100
     """Held-out problems of each file that are asked at most, at equal distances in it."""
-    prompts: int = 8
+    prompts: int = 12
     """Problems per optimizer step."""
     group_size: int = 8
     """Answers to each problem, compared with each other."""
     epochs: int = 1
     """Optimizer steps that are made on the same answers."""
-    dynamic_sampling: bool = False
+    dynamic_sampling: bool = True
     """Replace problems whose answers are all rewarded alike, from which nothing can be learned, by others."""
     max_draws: int = 3
     """Times that problems are drawn for one batch at most, with --dynamic-sampling."""
-    max_tokens: int = 128
+    max_tokens: int = 96
     """Tokens the model may write in one answer."""
     temperature: float = 1.0
     """Divides the logits when answers are drawn; the policy in training is the one at this temperature."""
@@ -261,7 +261,7 @@ class GrpoOptions(RunOptions):
     """Problems per step whose answers are kept in rollouts.jsonl (default: all)."""
     optimizer: Literal["muon", "adamw"] = "adamw"
     """What trains the block matrices; everything else is trained by AdamW."""
-    lr: float | None = 3e-4
+    lr: float | None = 1e-3
     """Learning rate of the block matrices; all groups scale with it."""
     embedding_lr: float = 0.15
     """Learning rate of token and value embeddings, as a multiple of muon's (0.15: --lr itself, with
@@ -270,11 +270,11 @@ class GrpoOptions(RunOptions):
     """Learning rate of the output head, as a multiple of muon's."""
     scalar_lr: float = 0.15
     """Learning rate of the per-layer scalars, as a multiple of muon's."""
-    steps: int = 100
+    steps: int = 60
     warmup: int = 5
     eval_every: int = 20
     sample_every: int = 20
-    save_every: int = 50
+    save_every: int = 20
 
     def __post_init__(self) -> None:
         super().__post_init__()
