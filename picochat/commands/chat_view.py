@@ -74,8 +74,8 @@ class PlainView:
 class TerminalView:
     """Thinking dimmed, calls of the calculator in colour."""
 
-    def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
 
     def show(self, event: Event) -> None:
         """Print an event at once."""

@@ -8,6 +8,8 @@ from picochat.train.options import GrpoOptions, PretrainOptions, RunOptions, Sft
 from picochat.train.run_dir import RunDir
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from picochat.commands.training import Build
     from picochat.eval.generative import TaskResult
 
@@ -49,6 +51,8 @@ class Demo:
 
     def execute(self) -> None:
         """Run what is left of the pipeline, show the table, chat."""
+        from rich.console import Console
+
         from picochat.train.grpo import build_grpo
         from picochat.train.pretrain import build_pretrain
         from picochat.train.sft import build_sft
@@ -56,7 +60,9 @@ class Demo:
         base = self._stage("pretrain", self._pretrain_options(), build_pretrain)
         tuned = self._stage("sft", self._sft_options(base), build_sft)
         practised = self._stage("grpo", self._grpo_options(tuned), build_grpo)
-        self._show_table([base, tuned, practised])
+        table = self.table([base, tuned, practised])
+        print()
+        Console().print(table)
         if self.chat:
             self._chat(practised)
 
@@ -125,9 +131,8 @@ class Demo:
                 progress=update,
             )
 
-    def _show_table(self, directories: list[RunDir]) -> None:
-        """Print what each stage did and how its model does on held-out questions."""
-        from rich.console import Console
+    def table(self, directories: list[RunDir]) -> "Table":
+        """Return what each stage did and how its model does on held-out questions."""
         from rich.table import Table
 
         scores = [self._scores(directory) for directory in directories]
@@ -145,8 +150,7 @@ class Demo:
                 f"{last['val_loss']:.3f}" if "val_loss" in last else "",
                 *(_percent(result) for result in results.values()),
             )
-        print()
-        Console().print(table)
+        return table
 
     def _chat(self, directory: RunDir) -> None:
         from picochat.commands.chat import Chat
