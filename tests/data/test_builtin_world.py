@@ -413,7 +413,7 @@ def test_same_seed_gives_the_same_files_whatever_the_hash_seed(tmp_path: Path) -
 def test_the_version_is_raised_with_the_text(tmp_path: Path) -> None:
     """A cached world is kept under VERSION: if this digest changes, raise VERSION and note the new one."""
     write_world(tmp_path, seed=0, scale=0.01)
-    assert (write.VERSION, digest(tmp_path)[:16]) == (3, "79b4036e887df443")
+    assert (write.VERSION, digest(tmp_path)[:16]) == (4, "91c38144b3124a08")
 
 
 def test_chat_problems_sets_the_examples_of_a_level(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from picochat.data.builtin.world import ATTRIBUTES, STRANGERS, Person, World, ma
 from picochat.data.cache import build_once, default_cache_dir
 from picochat.errors import UserError
 
-VERSION = 3
+VERSION = 4
 """Part of the cache's key: raise it when the same seed no longer gives the same files."""
 PRETRAIN_CHARACTERS = 10_000_000
 VALIDATION_SHARE = 0.02
@@ -32,12 +32,12 @@ SUM_SHARES = {
 """How the solved problems of the pretraining text are spread over the levels (relative)."""
 CHAT_PROBLEMS = {
     "one-step": 800,
-    "times": 60,
-    "compare": 6,
-    "two-step": 12,
-    "many-step": 6,
-    "remainder": 6,
-    "price": 6,
+    "times": 30,
+    "compare": 4,
+    "two-step": 6,
+    "many-step": 4,
+    "remainder": 4,
+    "price": 4,
 }
 """Solved problems in chat/train per level: one step is taught, the rest only shown, so that GRPO has room."""
 GSM8K_TRAIN, GSM8K_TEST = 600, 200
