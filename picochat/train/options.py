@@ -238,7 +238,7 @@ class GrpoOptions(RunOptions):
     """How far a token's probability may fall under, as a share, what it was when the answer was drawn."""
     clip_eps_high: float | None = None
     """How far it may rise over that (default: as far as it may fall)."""
-    kl_beta: float = 0.05
+    kl_beta: float = 0.1
     """Weight of the divergence from the model that was begun with; 0 needs no copy of it."""
     advantage_std: bool = True
     """Divide a group's advantages by the standard deviation of its rewards."""
@@ -270,7 +270,7 @@ class GrpoOptions(RunOptions):
     """Learning rate of the output head, as a multiple of muon's."""
     scalar_lr: float = 0.15
     """Learning rate of the per-layer scalars, as a multiple of muon's."""
-    steps: int = 60
+    steps: int = 80
     warmup: int = 5
     eval_every: int = 20
     sample_every: int = 20
