@@ -11,6 +11,8 @@ from picochat.plots import style
 
 MAX_POINTS = 2000
 """Points of a curve that are drawn: about two per pixel of a wide figure."""
+FEW_POINTS = 50
+"""A curve of so few points shows each; a single one would not be seen as a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class Curve:
     steps: Sequence[float]
     """Increasing."""
     values: Sequence[float]
+    series: int | None = None
+    """Which of the palette's colours it has; its place among the curves if not given."""
 
 
 def loss_figure(
@@ -42,7 +46,8 @@ def loss_figure(
         y={"title": {"text": style.label(y_title)}, "type": "log" if log_y else "linear"},
         title=title,
     )
-    for index, curve in enumerate(curves):
+    for place, curve in enumerate(curves):
+        index = place if curve.series is None else curve.series
         steps_N, values_N = np.asarray(curve.steps, dtype=float), np.asarray(curve.values, dtype=float)
         is_smoothed = smooth_over > 1 and len(values_N) > smooth_over
         figure.add_trace(_line(curve.name, index, *decimate(steps_N, values_N), pale=is_smoothed))
@@ -83,7 +88,7 @@ def _line(name: str, index: int, x_N: np.ndarray, y_N: np.ndarray, *, pale: bool
     return go.Scatter(
         x=x_N,
         y=y_N,
-        mode="lines",
+        mode="lines+markers" if len(x_N) <= FEW_POINTS else "lines",
         name=style.label(name),
         legendgroup=str(index),
         showlegend=not pale,

@@ -44,12 +44,14 @@ def figure(
         xaxis={**axis, **(x or {})},
         yaxis={**axis, **(y or {})},
         colorway=PALETTE,
-        margin={"l": 10, "r": 10, "t": 40 if title else 16, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
+        margin={"l": 10, "r": 10, "t": 64 if title else 32, "b": 10},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "left", "x": 0.0},
         hovermode="closest",
     )
     made = go.Figure(layout={"template": go.layout.Template(layout=layout)})
     made.update_layout(height=height, uirevision="same")
     if title:
-        made.update_layout(title={"text": label(title), "x": 0, "xanchor": "left", "font": {"size": 15}})
+        made.update_layout(
+            title={"text": label(title), "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 15}}
+        )
     return made

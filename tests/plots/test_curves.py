@@ -14,6 +14,7 @@ def test_short_curves_are_drawn_as_they_are():
     (line,) = figure.data
     assert (list(line.x), list(line.y)) == ([1, 2, 5], [3.0, 2.0, 2.5])
     assert (line.name, line.showlegend, line.line.color) == ("a", True, PALETTE[0])
+    assert line.mode == "lines+markers"
 
 
 def test_long_curves_show_each_spike_and_the_mean_of_all_points():
