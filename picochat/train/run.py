@@ -228,8 +228,8 @@ class Run:
 
     def _end(self, state: State) -> Event | None:
         step = self.trainer.step
-        if step > 0 and step not in self.directory.checkpoints():
-            self._write(self._save())
+        if self.trainer.world.is_main and step > 0 and step not in self.directory.checkpoints():
+            return self._write(self._save())  # the end itself comes with the next `next`
         event = self._write(Finished(step=step, state=state))
         self._set_state(state)
         return event

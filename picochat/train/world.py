@@ -3,10 +3,15 @@
 import json
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+LONGEST_WAIT = timedelta(days=7)
+"""How long a rank waits for its peers. Only the first obeys a pause; the others wait for its part of the next
+step. A peer that died is no reason to wait: torchrun ends the others."""
 
 
 class World:
@@ -22,7 +27,7 @@ class World:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+            dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=LONGEST_WAIT)
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
