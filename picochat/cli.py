@@ -40,6 +40,16 @@ COMMANDS: dict[str, Command] = {
     "grpo": Command("grpo", "Grpo", "let a model practise problems whose answers can be judged"),
     "chat": Command("chat", "Chat", "talk with a model"),
     "eval bpb": Command("eval", "EvalBpb", "bits per byte of a model on texts"),
+    "eval arc": Command(
+        "eval_tasks", "EvalArc", "multiple choice in ARC's formats, by likelihood or written"
+    ),
+    "eval mmlu": Command("eval_tasks", "EvalMmlu", "MMLU, by likelihood or written"),
+    "eval gsm8k": Command("eval_tasks", "EvalGsm8k", "word problems, with the calculator"),
+    "eval tools": Command("eval_tasks", "EvalTools", "prompts that the calculator answers"),
+    "eval qa": Command("eval_tasks", "EvalQa", "simple questions"),
+    "eval reasoning": Command("eval_tasks", "EvalReasoning", "thinking, self-correction and tool calls"),
+    "eval all": Command("eval_tasks", "EvalAll", "all of these tasks, compared between models"),
+    "eval harness": Command("eval_harness", "EvalHarness", "tasks of lm-evaluation-harness (an extra)"),
     "runs list": Command("runs", "ListRuns", "list the runs"),
     "runs show": Command("runs", "ShowRun", "show one run: options, curve, checkpoints, samples"),
     "runs compare": Command("runs", "CompareRuns", "compare runs side by side"),

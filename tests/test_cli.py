@@ -23,6 +23,9 @@ RUN = (
     "device dtype eval_every sample_every save_every keep on_bad_row"
 )
 PACKED = f"{RUN} batch_size seq_len eval_tokens"
+SAMPLING = "temperature top_k top_p min_p repetition_penalty seed max_tokens stop thinking_budget"
+EVAL = f"load max_problems num_samples batch_size out html on_bad_row device dtype runs_dir {SAMPLING}"
+EVAL_TASK = f"{EVAL} data few_shot examples"
 SURFACE = {
     "demo": "name runs_dir small seed chat device dtype",
     "data builtin": "out seed",
@@ -40,6 +43,14 @@ SURFACE = {
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
     "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
+    "eval arc": f"{EVAL_TASK} scoring",
+    "eval mmlu": f"{EVAL_TASK} scoring",
+    "eval gsm8k": f"{EVAL_TASK} lenient",
+    "eval tools": EVAL_TASK,
+    "eval qa": EVAL_TASK,
+    "eval reasoning": f"{EVAL} gsm8k tools",
+    "eval all": f"{EVAL} arc mmlu gsm8k tools qa scoring",
+    "eval harness": "load tasks include few_shot chat max_problems batch_size out device dtype runs_dir",
     "runs list": "runs_dir",
     "runs show": "runs_dir name",
     "runs compare": "runs_dir names",
@@ -104,7 +115,10 @@ def complaint(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("grpo --load nope", ["nope"]),
         ("grpo --group-size 1", ["--group-size", "compared"]),
         ("grpo --temperature 0", ["--temperature 0", "differences"]),
-        ("grpo --prompts 3 --group-size 5 --grad-accum 2", ["--prompts 3", "--group-size 5", "--grad-accum 2"]),
+        (
+            "grpo --prompts 3 --group-size 5 --grad-accum 2",
+            ["--prompts 3", "--group-size 5", "--grad-accum 2"],
+        ),
         ("grpo --kl-beta -1", ["--kl-beta", "negative"]),
         ("runs show", ["NAME"]),
         ("runs show nope", ["nope"]),
