@@ -37,8 +37,8 @@ SURFACE = {
     "pretrain": f"{PACKED} data val_data tokenizer vocab_size column split depth prompts",
     "sft": f"{PACKED} load data val_data prompts",
     "grpo": f"{RUN} load gsm8k arc tools qa eval_gsm8k eval_arc eval_tools eval_qa eval_problems prompts "
-    "group_size epochs dynamic_sampling max_draws max_tokens temperature top_k top_p thinking_budget clip_eps "
-    "clip_eps_high kl_beta advantage_std normalize accuracy_weight format_weight tool_weight length_weight "
+    "group_size epochs dynamic_sampling max_draws max_tokens temperature top_k top_p thinking_budget "
+    "clip_eps clip_eps_high kl_beta advantage_std normalize accuracy_weight format_weight tool_weight length_weight "
     "target_length reward log_groups",
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
