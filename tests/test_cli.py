@@ -38,8 +38,8 @@ SURFACE = {
     "sft": f"{PACKED} load data val_data prompts",
     "grpo": f"{RUN} load gsm8k arc tools qa eval_gsm8k eval_arc eval_tools eval_qa eval_problems prompts "
     "group_size epochs dynamic_sampling max_draws max_tokens temperature top_k top_p thinking_budget "
-    "clip_eps clip_eps_high kl_beta advantage_std normalize accuracy_weight format_weight tool_weight length_weight "
-    "target_length reward log_groups",
+    "clip_eps clip_eps_high kl_beta advantage_std normalize accuracy_weight format_weight tool_weight "
+    "length_weight target_length reward log_groups",
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
     "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
