@@ -7,29 +7,26 @@ N: positions, D: width, V: vocabulary, P: padded vocabulary, C: positions of one
 """
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from picochat.kernels.head_loss import CHUNK_LOGITS
-from picochat.model.gpt import softcap
+from picochat.model.gpt import SOFTCAP, softcap
 
 
 def head_logprobs_plain(
     x_ND: torch.Tensor,
-    weight_VD: torch.Tensor,
+    weight_PD: torch.Tensor,
     targets_N: torch.Tensor,
+    vocab_size: int,
     temperature: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return log p(target) and the entropy of p, float32 (N,) in nats; the entropy carries no gradient.
 
     p is the softmax of the soft-capped logits x W^T over `temperature`.
     """
-    logits_NV = softcap((x_ND @ weight_VD.mT).float()) / temperature
-    total_N = logits_NV.logsumexp(dim=-1)
-    logprob_N = logits_NV.gather(1, targets_N[:, None])[:, 0] - total_N
-    with torch.no_grad():
-        p_NV = (logits_NV - total_N[:, None]).exp()
-        entropy_N = total_N - (p_NV * logits_NV).sum(dim=-1)
-    return logprob_N, entropy_N
+    logits_NV = softcap((x_ND @ weight_PD[:vocab_size].to(x_ND.dtype).mT).float()) / temperature
+    logp_NV = logits_NV.log_softmax(dim=-1)
+    entropy_N = -(logp_NV.exp() * logp_NV).sum(dim=-1).detach()
+    return logp_NV.gather(1, targets_N[:, None])[:, 0], entropy_N
 
 
 def head_logprobs(
@@ -40,19 +37,44 @@ def head_logprobs(
     temperature: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do what `head_logprobs_plain` does, in chunks."""
-    weight_VD = weight_PD[:vocab_size].to(x_ND.dtype)
-    chunk = max(1, CHUNK_LOGITS // vocab_size)
-    pairs = [
-        checkpoint(
-            head_logprobs_plain,
-            x_CD,
-            weight_VD,
-            targets_C,
-            temperature,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-        for x_CD, targets_C in zip(x_ND.split(chunk), targets_N.split(chunk), strict=True)
-    ]
-    logprobs, entropies = zip(*pairs, strict=True)
-    return torch.cat(logprobs), torch.cat(entropies)
+    return _HeadLogprobs.apply(x_ND, weight_PD, targets_N, vocab_size, temperature)  # pyright: ignore[reportReturnType]
+
+
+class _HeadLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_ND, weight_PD, targets_N, vocab_size, temperature):  # pyright: ignore[reportIncompatibleMethodOverride]
+        weight_VD = weight_PD[:vocab_size].to(x_ND.dtype)
+        logprob_N = torch.empty(x_ND.shape[0], device=x_ND.device)
+        entropy_N = torch.empty_like(logprob_N)
+        for chunk in _chunks(x_ND.shape[0], vocab_size):
+            logits_CV = (x_ND[chunk] @ weight_VD.mT).float().mul_(1 / SOFTCAP).tanh_()
+            logits_CV.mul_(SOFTCAP / temperature)
+            logp_CV = logits_CV.sub_(logits_CV.logsumexp(dim=-1, keepdim=True))
+            logprob_N[chunk] = logp_CV.gather(1, targets_N[chunk, None])[:, 0]
+            entropy_N[chunk] = -(logp_CV.exp().mul_(logp_CV)).sum(dim=-1)
+        ctx.save_for_backward(x_ND, weight_PD, targets_N)
+        ctx.vocab_size, ctx.temperature = vocab_size, temperature
+        ctx.mark_non_differentiable(entropy_N)
+        return logprob_N, entropy_N
+
+    @staticmethod
+    def backward(ctx, grad_N, _):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x_ND, weight_PD, targets_N = ctx.saved_tensors
+        weight_VD = weight_PD[: ctx.vocab_size].to(x_ND.dtype)
+        grad_x_ND, grad_weight_PD = torch.empty_like(x_ND), torch.zeros_like(weight_PD)
+        for chunk in _chunks(x_ND.shape[0], ctx.vocab_size):
+            capped_CV = (x_ND[chunk] @ weight_VD.mT).float().mul_(1 / SOFTCAP).tanh_()
+            # d log p(target) / d logit = (one_hot - p) / temperature * (1 - tanh^2)
+            grad_CV = (capped_CV * (SOFTCAP / ctx.temperature)).softmax(dim=-1).neg_()
+            grad_CV.scatter_add_(1, targets_N[chunk, None], torch.ones_like(grad_CV[:, :1]))
+            grad_CV.mul_(capped_CV.square_().neg_().add_(1.0)).mul_(grad_N[chunk, None] / ctx.temperature)
+            grad_CV = grad_CV.to(x_ND.dtype)
+            grad_x_ND[chunk] = grad_CV @ weight_VD
+            grad_weight_PD[: ctx.vocab_size] += grad_CV.mT @ x_ND[chunk]
+        return grad_x_ND, grad_weight_PD, None, None, None
+
+
+def _chunks(num_positions: int, vocab_size: int) -> list[slice]:
+    """Return slices of positions whose logits fit into CHUNK_LOGITS."""
+    size = max(1, CHUNK_LOGITS // vocab_size)
+    return [slice(start, start + size) for start in range(0, num_positions, size)]

@@ -163,8 +163,10 @@ class Rollouts:
         taken: set[tuple[int, ...]] = set()
         groups: list[Group] = []
         for _ in range(options.max_draws if options.dynamic_sampling else 1):
-            good = sum(group.has_signal for group in groups) if options.dynamic_sampling else len(groups)
-            questions = self._draw_questions(options.prompts - good, taken)
+            missing = options.prompts - sum(group.has_signal for group in groups)
+            questions = self._draw_questions(missing, taken)
+            if not questions:
+                break
             first, last = self.world.share(len(questions))
             own = [group.row() for group in self._answer(engine, questions[first:last], seed)]
             rows = [row for share in self.world.gather(own, self.model.device) for row in share]
