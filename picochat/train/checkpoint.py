@@ -14,7 +14,7 @@ from picochat.errors import UserError
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.run_dir import RunDir, read_object, write_json
+from picochat.train.run_dir import RunDir, naming, read_object, write_json
 
 
 def _sha256(path: Path) -> str:
@@ -51,30 +51,29 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, temporary / "model.safetensors")
-        model.config.save(temporary / "config.json")
-        tokenizer.save(temporary / "tokenizer.json")
-        if optimizer is not None:
-            moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
-            save_file(moments, temporary / "optimizer.safetensors")
-        if state is not None:
-            write_json(temporary / "state.json", state)
-        files = sorted(temporary.iterdir())
-        for file in files:
-            _sync(file)
-        write_json(temporary / "MANIFEST.json", {"sha256": {file.name: _sha256(file) for file in files}})
-        _sync(temporary / "MANIFEST.json")
-        _sync(temporary)
-        temporary.rename(path)
-        _sync(path.parent)
+        with naming(path):
+            weights = {
+                name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+            }
+            save_file(weights, temporary / "model.safetensors")
+            model.config.save(temporary / "config.json")
+            tokenizer.save(temporary / "tokenizer.json")
+            if optimizer is not None:
+                moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
+                save_file(moments, temporary / "optimizer.safetensors")
+            if state is not None:
+                write_json(temporary / "state.json", state)
+            files = sorted(temporary.iterdir())
+            for file in files:
+                _sync(file)
+            write_json(temporary / "MANIFEST.json", {"sha256": {file.name: _sha256(file) for file in files}})
+            _sync(temporary / "MANIFEST.json")
+            _sync(temporary)
+            temporary.rename(path)
+            _sync(path.parent)
     except SafetensorError as error:
         # The library reports a full disk or a refused write by its own exception.
         raise OSError(f"{path}: could not be written: {error}") from error
-    except OSError as error:
-        # What works on an open file does not say which.
-        error.filename = error.filename or str(path)
-        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -24,7 +24,7 @@ from picochat.train.checkpoint import (
 )
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
-from picochat.train.run_dir import RunDir, State, read_json, write_json
+from picochat.train.run_dir import RunDir, State, naming, read_json, write_json
 from picochat.train.trainer import Trainer
 
 HEARTBEAT_SECONDS = 1.0
@@ -118,6 +118,7 @@ class Run:
             # The lock too if a file can not be flushed for want of space.
             each.callback(self._lock.release)
             for file in self._files.values():
+                each.enter_context(naming(file.name))
                 each.callback(file.close)
             self._files = {}
 
@@ -259,7 +260,8 @@ class Run:
         sweep(path)
         (path / "control.json").unlink(missing_ok=True)
         names = ["metrics.jsonl", "samples.jsonl", *([] if self.report is None else ["rollouts.jsonl"])]
-        self._files = {name: _open_for_append(path / name) for name in names}
+        for name in names:  # one after another, so that a failure can close those before
+            self._files[name] = _open_for_append(path / name)
 
     def _announce(self) -> None:
         """Write run.json and the state; a resumed run keeps its facts but takes new options."""
@@ -329,12 +331,9 @@ class Run:
         if event is not None and self.trainer.world.is_main:
             assert self._files, "the run was closed"
             file = self._files[event.file]
-            try:
+            with naming(file.name):
                 file.write(json.dumps(event.row(), allow_nan=False) + "\n")
                 file.flush()
-            except OSError as error:
-                error.filename = file.name  # a full disk does not say of which file it speaks
-                raise
             self._beat()
         return event
 

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,11 +28,22 @@ STALE_SECONDS = 60.0
 """A live run renews its heartbeat far more often than this."""
 
 
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Name `path` in an `OSError` that names none: what works on an open file does not say which it was."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by strict JSON such that a reader sees the old or the new text, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(value, allow_nan=False, indent=2) + "\n", encoding="utf-8")
+        with naming(path):
+            temporary.write_text(json.dumps(value, allow_nan=False, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
