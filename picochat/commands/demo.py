@@ -161,4 +161,4 @@ class Demo:
 
 def _percent(result: "TaskResult") -> str:
     low, high = result.interval.low, result.interval.high
-    return f"{result.accuracy:.0%} ({low:.0%}-{high:.0%})"
+    return f"{result.accuracy:.0%} ({low * 100:.0f}-{high * 100:.0f})"
