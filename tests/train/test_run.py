@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from picochat import cli
 from picochat.errors import UserError
 from picochat.train import checkpoint
 from picochat.train import run as run_module
@@ -293,6 +294,17 @@ def test_damage_is_told_set_aside_and_gone_around(tmp_path, stage, whole_curves,
     finish(run)
     assert curve(run.directory) == whole_curves[run.stage]
     assert list(run.directory.checkpoints()) == [6, 9, 12]
+
+
+def test_the_command_line_tells_of_damage(tmp_path, base_dir, capsys):
+    shutil.copytree(base_dir / "base", tmp_path / "base")
+    newest = tmp_path / "base" / "checkpoints" / "step-00000012"
+    (newest / "optimizer.safetensors").write_bytes(b"")
+    cli.main(["pretrain", "--runs-dir", str(tmp_path), "--run", "base", "--resume"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{newest / 'optimizer.safetensors'}: differs from its checksum")
+    assert lines[0].endswith("set aside as step-00000012.damaged, going on from step-00000009")
+    assert "from step 9 to 12" in lines[1]
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(tmp_path, begin, base_dir):
