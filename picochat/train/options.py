@@ -270,7 +270,7 @@ class GrpoOptions(RunOptions):
     """Learning rate of the output head, as a multiple of muon's."""
     scalar_lr: float = 0.15
     """Learning rate of the per-layer scalars, as a multiple of muon's."""
-    steps: int = 80
+    steps: int = 60
     warmup: int = 5
     eval_every: int = 20
     sample_every: int = 20
