@@ -30,12 +30,12 @@ from picochat.train.stage import Progress, build_trainer, left_out, local_device
 from picochat.train.world import World
 
 PRACTISED = ("gsm8k", "arc", "tools", "qa")
+"""Tasks that have options of their own."""
 WORLD_TASKS = {"gsm8k": 1.0, "tools": 0.25, "qa": 0.25}
 """What is practised of the built-in world, with weights, if no problems are given.
 
 Without plain questions the habit of thinking first spreads to them, and their answers end with the thought.
 """
-"""Tasks that have options of their own."""
 EVAL_ROWS = 50
 """Held-out problems that are answered together."""
 NUM_SAMPLES = 3
