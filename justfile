@@ -10,6 +10,10 @@ default:
 demo *options:
     python -m picochat demo {{ options }}
 
+# the terminal app: chat, tokens, checkpoints
+workbench *options:
+    python -m picochat workbench {{ options }}
+
 # the fast tests
 test *options:
     python -m pytest {{ options }}

@@ -177,6 +177,10 @@ def test_light_modules_import_no_torch():
     assert loaded_by(f"import {modules}", "torch") == []
 
 
+def test_the_workbench_imports_no_torch():
+    assert loaded_by("import workbench.app", "torch") == []
+
+
 def test_help_of_every_command_imports_nothing_heavy():
     names = list(COMMANDS)
     code = f"""

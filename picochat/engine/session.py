@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from picochat.engine.generate import Engine, Generation, SamplingOptions
+from picochat.engine.markdown import to_markdown
 from picochat.engine.options import MAX_SEED
 from picochat.errors import UserError
 from picochat.tokenizer.conversation import Message, Part, render_prompt
@@ -123,19 +124,3 @@ class ChatSession:
         generation = self.engine.generate(prompt_ids, options, num_logprobs=num_logprobs)
         self._turns.append(generation)
         return generation
-
-
-def to_markdown(messages: Iterable[Message]) -> str:
-    """Return a conversation as Markdown: thinking as quotes, tool calls as code."""
-    sections = []
-    for message in messages:
-        blocks = [f"**{message.role.capitalize()}**"]
-        for part in message.parts:
-            if part.type == "text":
-                blocks.append(part.text.strip())
-            elif part.type == "thinking":
-                blocks.append("\n".join(f"> {line}" for line in part.text.strip().splitlines()))
-            else:
-                blocks.append(f"    {'= ' if part.type == 'tool_result' else ''}{part.text}")
-        sections.append("\n\n".join(block for block in blocks if block))
-    return "\n\n".join(sections) + "\n"

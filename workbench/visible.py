@@ -1,0 +1,19 @@
+"""Text of models, files and users made safe for a terminal: control characters are shown, not obeyed."""
+
+import re
+
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Return `text` with every control character but line breaks and tabs replaced by a picture of it.
+
+    >>> visible("a\\x1b[31mb")
+    'a␛[31mb'
+    """
+    return UNSAFE.sub(_picture, text).replace("\t", "    ")
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "\N{REPLACEMENT CHARACTER}"

@@ -1,0 +1,145 @@
+"""The sampling options as rows that are changed in place."""
+
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual import events
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Static
+
+from picochat.engine.options import SamplingOptions
+from picochat.errors import UserError
+
+BAR = 8
+
+
+@dataclass(frozen=True)
+class Option:
+    """How one option is stepped."""
+
+    name: str
+    label: str
+    step: float
+    full: float
+    """Value at which the bar is full."""
+    is_whole: bool = False
+    may_be_none: bool = False
+
+
+OPTIONS = (
+    Option("temperature", "temperature", 0.05, 2),
+    Option("top_k", "top-k", 1, 100, True),
+    Option("top_p", "top-p", 0.01, 1),
+    Option("min_p", "min-p", 0.01, 1),
+    Option("repetition_penalty", "repeat penalty", 0.05, 2),
+    Option("max_tokens", "max tokens", 16, 1024, True),
+    Option("thinking_budget", "think budget", 8, 512, True, True),
+    Option("seed", "seed", 1, 100, True, True),
+)
+
+
+class OptionRow(Widget, can_focus=True):
+    """One option: left and right step it, digits type a value, backspace restores the default."""
+
+    class Changed(Message):
+        """The user asks for another value."""
+
+        def __init__(self, name: str, value: float | None) -> None:
+            super().__init__()
+            self.name = name
+            self.value = value
+
+    def __init__(self, option: Option) -> None:
+        super().__init__(id=f"option-{option.name}")
+        self.option = option
+        self.value: float | None = getattr(SamplingOptions(), option.name)
+        self._typed = ""
+
+    def render(self) -> Text:
+        value = "none" if self.value is None else f"{self.value:g}"
+        filled = 0 if self.value is None else round(BAR * min(self.value / self.option.full, 1))
+        shown = f"{self._typed}▏" if self._typed else value
+        bar = f"{'━' * filled}{'─' * (BAR - filled)}"
+        return Text.assemble(f"{self.option.label:<15}", (f"{shown:>7}", "bold"), " ", (bar, "cyan"))
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("left", "right", "shift+left", "shift+right"):
+            size = self.option.step * (10 if event.key.startswith("shift") else 1)
+            self._step(size if event.key.endswith("right") else -size)
+        elif event.character is not None and event.character in "0123456789.":
+            self._typed += event.character
+            self.refresh()
+        elif event.key == "enter" and self._typed:
+            self._finish()
+        elif event.key == "backspace":
+            self._ask_default()
+        elif event.key in ("up", "down"):
+            self.screen.focus_previous() if event.key == "up" else self.screen.focus_next()
+        else:
+            return
+        event.stop()
+
+    def on_blur(self) -> None:
+        self._finish()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._step(self.option.step)
+        event.stop()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._step(-self.option.step)
+        event.stop()
+
+    def _ask_default(self) -> None:
+        if self._typed:
+            self._typed = self._typed[:-1]
+            self.refresh()
+        else:
+            self.post_message(self.Changed(self.option.name, getattr(SamplingOptions(), self.option.name)))
+
+    def _step(self, size: float) -> None:
+        value = round((self.value or 0) + size, 4)
+        if value < 0:
+            self.post_message(self.Changed(self.option.name, None if self.option.may_be_none else 0))
+        else:
+            self.post_message(self.Changed(self.option.name, value))
+
+    def _finish(self) -> None:
+        typed, self._typed = self._typed, ""
+        self.refresh()
+        if typed.count(".") <= 1 and typed.strip("."):
+            self.post_message(self.Changed(self.option.name, float(typed)))
+
+
+class SamplingPanel(Vertical):
+    """All sampling options; what is changed holds for the next answer."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.options = SamplingOptions()
+
+    def compose(self):
+        yield Static("sampling", classes="heading")
+        for option in OPTIONS:
+            yield OptionRow(option)
+        yield Static("←→ step · digits type\n⌫ default", classes="hint")
+
+    def on_option_row_changed(self, event: OptionRow.Changed) -> None:
+        event.stop()
+        option = next(option for option in OPTIONS if option.name == event.name)
+        value = int(event.value) if option.is_whole and event.value is not None else event.value
+        values = {field.name: getattr(self.options, field.name) for field in OPTIONS}
+        try:
+            self.options = SamplingOptions(**{**values, event.name: value})
+        except UserError as error:
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        row = self.query_one(f"#option-{event.name}", OptionRow)
+        row.value = value
+        row.refresh()
+
+    def values(self) -> dict[str, float | None]:
+        """Return the options as JSON."""
+        return {option.name: getattr(self.options, option.name) for option in OPTIONS}
