@@ -40,6 +40,9 @@ SURFACE = {
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
     "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
+    "quantize": "load out device dtype eval_tokens",
+    "export hf": "load out",
+    "export rust": "load out",
     "runs list": "runs_dir",
     "runs show": "runs_dir name",
     "runs compare": "runs_dir names",
@@ -104,7 +107,10 @@ def complaint(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("grpo --load nope", ["nope"]),
         ("grpo --group-size 1", ["--group-size", "compared"]),
         ("grpo --temperature 0", ["--temperature 0", "differences"]),
-        ("grpo --prompts 3 --group-size 5 --grad-accum 2", ["--prompts 3", "--group-size 5", "--grad-accum 2"]),
+        (
+            "grpo --prompts 3 --group-size 5 --grad-accum 2",
+            ["--prompts 3", "--group-size 5", "--grad-accum 2"],
+        ),
         ("grpo --kl-beta -1", ["--kl-beta", "negative"]),
         ("runs show", ["NAME"]),
         ("runs show nope", ["nope"]),
