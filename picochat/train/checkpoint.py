@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from picochat.errors import UserError
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
+from picochat.model.int8 import is_int8, with_int8_layers
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.run_dir import RunDir, naming, read_object, write_json
 
@@ -156,8 +157,8 @@ def load_weights(model: GPT, path: Path) -> None:
             raise UserError(f"{path}: holds the tensor {name}, which this model does not have")
         if tensor.shape != own[name].shape:
             raise UserError(f"{path}: {name} has shape {list(tensor.shape)}, not {list(own[name].shape)}")
-        if not tensor.is_floating_point():
-            raise UserError(f"{path}: {name} holds {tensor.dtype}, not floating-point numbers")
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise UserError(f"{path}: {name} holds {tensor.dtype}, not {own[name].dtype}")
         own[name].copy_(tensor)
 
 
@@ -177,5 +178,24 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> tuple[
             "use the tokenizer.json that the model was trained with"
         )
     model = GPT(config)
+    if _has_scales(path / "model.safetensors"):
+        model = with_int8_layers(model)
     load_weights(model, path / "model.safetensors")
     return model.to(device), tokenizer
+
+
+def load_trainable(path: Path) -> tuple[GPT, Tokenizer]:
+    """Return what `load_checkpoint` does; raise UserError if the weights are int8."""
+    model, tokenizer = load_checkpoint(path)
+    if is_int8(model):
+        raise UserError(f"{path}: int8 weights can not be trained; use the checkpoint they were made from")
+    return model, tokenizer
+
+
+def _has_scales(path: Path) -> bool:
+    """Whether a safetensors file was written by `picochat quantize`."""
+    try:
+        with safe_open(path, "pt") as file:
+            return any(name.endswith(".scale") for name in file.keys())  # noqa: SIM118 (it is no dict)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from error

@@ -18,7 +18,7 @@ from picochat.tasks.registry import TASKS
 from picochat.tasks.task import Problem
 from picochat.tokenizer.conversation import render_prompt
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.checkpoint import load_checkpoint
+from picochat.train.checkpoint import load_trainable
 from picochat.train.options import GrpoOptions
 from picochat.train.policy_loss import PolicyLoss
 from picochat.train.rewards import build_rewards
@@ -54,7 +54,7 @@ def build_grpo(options: GrpoOptions, *, progress: Progress | None = None) -> Run
     """Return the run that complete options describe."""
     directory = RunDir(options.directory)
     parent = _parent(options, directory)
-    model, tokenizer = load_checkpoint(parent)
+    model, tokenizer = load_trainable(parent)
     bad_rows = BadRows(options.on_bad_row)
     training, held_out = _files(options)
     questions, num_too_long = _questions(training, options, tokenizer, model, bad_rows)

@@ -12,7 +12,7 @@ from picochat.eval.conversations import answer_loss
 from picochat.model.gpt import GPT
 from picochat.tokenizer.conversation import Rendered, parse_messages, render_prompt
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.checkpoint import load_checkpoint, newest_valid
+from picochat.train.checkpoint import load_trainable, newest_valid
 from picochat.train.options import SftOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir, resolve_checkpoint
@@ -40,7 +40,7 @@ def build_sft(options: SftOptions, *, progress: Progress | None = None) -> Run:
     else:
         start = resolve_checkpoint(options.load, Path(options.runs_dir))
         parent = str(start)
-    model, tokenizer = load_checkpoint(start)
+    model, tokenizer = load_trainable(start)
     context = model.config.sequence_len
     if options.seq_len > context:
         raise UserError(f"--seq-len {options.seq_len} is over the model's context of {context} tokens")
