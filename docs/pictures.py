@@ -22,7 +22,7 @@ QUESTIONS = (
 
 def main() -> None:
     """Write demo.svg beside this file."""
-    console = Console(record=True, width=100)
+    console = Console(record=True, width=100, highlight=False)
     demo = Demo()
     console.print("[dim]$[/] picochat demo\n[dim]...[/]\n")
     console.print(demo.table([RunDir(Path("runs") / name) for name in ("demo-pretrain", "demo-sft", "demo")]))
