@@ -64,8 +64,12 @@ class World:
 
         mesh = init_device_mesh(device.type, (self.size,))
         for block in model.h:
-            fully_shard(block, mesh=mesh).set_gradient_divide_factor(1.0)
-        fully_shard(model, mesh=mesh, reshard_after_forward=False).set_gradient_divide_factor(1.0)
+            fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh, reshard_after_forward=False)
+        for module in (*model.h, model):
+            # A sum of what each rank has divided by the global weight already, not a mean.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
         register_fsdp_forward_method(model, "hidden")
         self.is_sharded = True
 
