@@ -105,13 +105,17 @@ class GroupedOptimizer:
 
     def step(self, factor: float) -> None:
         """Update every parameter that has a gradient; `factor` scales all learning rates. A collective."""
+        self.update(factor)
+        self.division.spread_weights()
+
+    def update(self, factor: float) -> None:
+        """Do this rank's part of a step; what the others update is not here yet."""
         for group in self.groups:
             active = {name: part for name, part in self.parts(group).items() if part.grad is not None}
             if group.kind == "adamw":
                 self._adamw_step(group, active, factor)
             else:
                 self._muon_step(group, active, factor)
-        self.division.spread_weights()
 
     def _adamw_step(self, group: Group, active: dict[str, torch.Tensor], factor: float) -> None:
         for name, part in list(active.items()):

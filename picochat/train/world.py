@@ -132,7 +132,7 @@ def _peers_needed() -> Iterator[None]:
     except RuntimeError as error:
         # gloo raises a plain RuntimeError, NCCL a DistBackendError, which is one too.
         raise PeerLostError(
-            "another process of this run has ended; what it said stands above"
+            "another process of this run has ended"
         ) from error
 
 
