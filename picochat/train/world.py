@@ -55,10 +55,12 @@ class World:
         """Keep just this rank's rows of every weight on its device; a block is whole only while it computes.
 
         FSDP2 (`fully_shard`). What stands outside of the blocks, embeddings and head, is whole from the first
-        use in a step to the last. Gradients become sums over the ranks, as elsewhere here.
+        use in a step to the last. Gradients become sums over the ranks, as elsewhere here. Alone, all rows are
+        this rank's.
         """
-        if self.size == 1 and not dist.is_initialized():
-            raise UserError("--shard divides the weights among processes; start them with torchrun")
+        if self.size == 1:
+            model.to(device)
+            return
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 

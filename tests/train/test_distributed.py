@@ -275,6 +275,7 @@ def test_what_is_not_a_number_on_one_rank_stops_all_before_the_weights(tmp_path,
     assert len(RunDir(tmp_path / "a").rows("step")) == 3
 
 
-def test_a_lone_process_can_not_shard(tmp_path, begin):
-    with pytest.raises(Exception, match="--shard divides the weights among processes"):
-        begin(tmp_path, shard=True)
+def test_a_lone_process_has_all_shards(tmp_path, begin, alone):
+    run = begin(tmp_path, **OPTIONS, shard=True)
+    list(run)
+    assert_near(run.directory, alone, rel=0)
