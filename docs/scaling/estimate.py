@@ -79,7 +79,9 @@ def estimate(depth: int, gpus: int, device: Device | None = None, *, shard: bool
 
 def main() -> None:
     """Print the table of docs/scaling.md."""
-    print("| depth | weights | GPUs | s/step: arithmetic + links | arithmetic | tokens/s | GB per GPU | hours |")
+    print(
+        "| depth | weights | GPUs | s/step: arithmetic + links | arithmetic | tokens/s | GB per GPU | hours |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for depth in (12, 16, 20, 24, 26):
         weights = ModelConfig.from_depth(depth, sequence_len=SEQ_LEN).num_parameters()

@@ -89,7 +89,9 @@ def _leave_to_one_rank(run: "Run", error: UserError) -> None:
         # The first rank is gone if its lock is, and has said why if it could.
         is_told = world.rank > 1 or run.directory.is_live() or run.directory.status()["state"] == "failed"
         if world.is_main or not is_told:
-            raise UserError(f"{error}; with torchrun, `{resume_command(run)}` goes on from the newest checkpoint")
+            raise UserError(
+                f"{error}; with torchrun, `{resume_command(run)}` goes on from the newest checkpoint"
+            )
         sys.exit(1)
     if isinstance(error, NonFiniteError) and not world.is_main:
         sys.exit(2)

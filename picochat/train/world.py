@@ -133,9 +133,7 @@ def _peers_needed() -> Iterator[None]:
         yield
     except RuntimeError as error:
         # gloo raises a plain RuntimeError, NCCL a DistBackendError, which is one too.
-        raise PeerLostError(
-            "another process of this run has ended"
-        ) from error
+        raise PeerLostError("another process of this run has ended") from error
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -257,7 +257,9 @@ def resume_failing(runs_dir: Path, failure: str) -> list[subprocess.Popen[str]]:
 
 def test_a_raising_rank_ends_all(tmp_path, begin):
     begin(tmp_path, **OPTIONS).close()
-    (code, _, err), (other_code, _, other_err) = ends(resume_failing(tmp_path, "raise OSError('disk on fire')"))
+    (code, _, err), (other_code, _, other_err) = ends(
+        resume_failing(tmp_path, "raise OSError('disk on fire')")
+    )
     assert (code, other_code) == (2, 2)
     assert "disk on fire" in other_err
     assert err.startswith("error: another process of this run has ended")
