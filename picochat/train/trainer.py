@@ -18,7 +18,6 @@ from picochat.optim.schedule import Schedule
 from picochat.train.events import StepDone
 from picochat.train.world import World
 
-
 Vote = Literal["stop", "pause", "checkpoint"]
 VOTES: tuple[Vote, ...] = get_args(Vote)
 
