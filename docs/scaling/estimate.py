@@ -1,7 +1,7 @@
 """Work out, on paper, how long a training takes on several GPUs: `python docs/scaling/estimate.py`.
 
-Nothing is run. The time of a step is arithmetic at an assumed share of the peak, plus what the ranks tell each
-other, which is not overlapped: every rank sums its gradients into their owners and gets the new weights back.
+Nothing is run. The time of a step is arithmetic at an assumed share of the peak, plus what the ranks tell
+each other, which is not overlapped: every rank sums its gradients into their owners and gets the new weights back.
 """
 
 from dataclasses import dataclass
@@ -79,18 +79,24 @@ def estimate(depth: int, gpus: int, device: Device | None = None, *, shard: bool
 
 def main() -> None:
     """Print the table of docs/scaling.md."""
-    print(
-        "| depth | weights | GPUs | s/step: arithmetic + links | arithmetic | tokens/s | GB per GPU | hours |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    headings = ("depth", "weights", "GPUs", "s/step: sums + links", "sums", "tokens/s", "GB per GPU", "hours")
+    print(f"| {' | '.join(headings)} |")
+    print("|---" * len(headings) + "|")
     for depth in (12, 16, 20, 24, 26):
         weights = ModelConfig.from_depth(depth, sequence_len=SEQ_LEN).num_parameters()
         for gpus in (1, 8, 64):
             e = estimate(depth, gpus)
-            print(
-                f"| {depth} | {weights / 1e6:,.0f} M | {gpus} | {e.compute_seconds:.2f} + {e.link_seconds:.3f} "
-                f"| {e.efficiency:.0%} | {e.tokens_per_second:,.0f} | {e.gigabytes:.1f} | {e.hours:.1f} |"
+            cells = (
+                depth,
+                f"{weights / 1e6:,.0f} M",
+                gpus,
+                f"{e.compute_seconds:.2f} + {e.link_seconds:.3f}",
+                f"{e.efficiency:.0%}",
+                f"{e.tokens_per_second:,.0f}",
+                f"{e.gigabytes:.1f}",
+                f"{e.hours:.1f}",
             )
+            print(f"| {' | '.join(map(str, cells))} |")
 
 
 if __name__ == "__main__":

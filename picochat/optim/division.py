@@ -64,7 +64,7 @@ class Division:
         others: Mapping[str, torch.nn.Parameter],
         peers: Peers,
     ) -> None:
-        """`matrices` are kept whole, unless the weights are sharded; of `others` every rank takes some rows."""
+        """`matrices` are kept whole, unless the weights are sharded; every rank has some rows of `others`."""
         self.peers = peers
         self.parameters = {**matrices, **others}
         if peers.is_sharded:
@@ -113,7 +113,7 @@ class Division:
     def orthogonalize(
         self, rows_NrC: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
-        """Return this rank's rows of `function` of the whole matrices; every rank does it for some of them."""
+        """Return this rank's rows of `function` of the whole matrices, of which every rank takes some."""
         if not self.peers.is_sharded:
             return function(rows_NrC)
         rank, size = self.peers.rank, self.peers.size

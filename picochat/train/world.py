@@ -55,8 +55,8 @@ class World:
         """Keep just this rank's rows of every weight on its device; a block is whole only while it computes.
 
         FSDP2 (`fully_shard`). What stands outside of the blocks, embeddings and head, is whole from the first
-        use in a step to the last. Gradients become sums over the ranks, as elsewhere here. Alone, all rows are
-        this rank's.
+        use in a step to the last. Gradients become sums over the ranks, as elsewhere here. A lone rank has
+        all rows.
         """
         if self.size == 1:
             model.to(device)
@@ -65,10 +65,9 @@ class World:
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(device.type, (self.size,))
-        for block in model.h:
-            fully_shard(block, mesh=mesh)
-        fully_shard(model, mesh=mesh, reshard_after_forward=False)
-        for module in (*model.h, model):
+        modules = [fully_shard(block, mesh=mesh) for block in model.h]
+        modules.append(fully_shard(model, mesh=mesh, reshard_after_forward=False))
+        for module in modules:
             # A sum of what each rank has divided by the global weight already, not a mean.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)

@@ -1,6 +1,7 @@
-"""Processes that are killed, terminated, interrupted, stopped and damaged at random instants, and then resumed.
+"""Runs that are killed, terminated, interrupted, stopped and damaged at random instants, and then resumed.
 
-The loss curve of what comes out is that of an uninterrupted run, bit for bit. `just torture` is the long form.
+The loss curve of what comes out is that of an uninterrupted run, bit for bit; `just torture` is the long
+form.
 """
 
 import os
