@@ -1,7 +1,8 @@
 """Work out, on paper, how long a training takes on several GPUs: `python docs/scaling/estimate.py`.
 
 Nothing is run. The time of a step is arithmetic at an assumed share of the peak, plus what the ranks tell
-each other, which is not overlapped: every rank sums its gradients into their owners and gets the new weights back.
+each other, which is not overlapped: every rank sums its gradients into their owners and gets the new weights
+back.
 """
 
 from dataclasses import dataclass
