@@ -22,6 +22,17 @@ test *options:
 test-all *options:
     python -m pytest -m "slow or not slow" {{ options }}
 
+# harm training runs in every way for a while and tell what was lost (nothing should be)
+[script("python")]
+torture minutes="30":
+    import os
+    import subprocess
+    import sys
+
+    os.environ["PICOCHAT_TORTURE_MINUTES"] = "{{ minutes }}"
+    test = "tests/train/test_torture.py::test_the_long_torture_loses_nothing"
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", "-q", "-s", "-m", "slow", test]))
+
 # style, format and types
 lint:
     python -m ruff check .

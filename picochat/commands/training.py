@@ -3,10 +3,12 @@
 import argparse
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from picochat.errors import UserError
 from picochat.progress import Update, progress
 from picochat.train.options import RunOptions
 from picochat.train.run_dir import RunDir
@@ -66,11 +68,33 @@ def train(stage: str, options: Options, build: Build[Options]) -> RunDir:
         with _stopped_by_signals(run), watched as show:
             for event in run:
                 show(event)
+    except UserError as error:
+        _leave_to_one_rank(run, error)
+        raise
     finally:
         run.close()
     if is_main:
         print(_closing(run))
     return run.directory
+
+
+def _leave_to_one_rank(run: "Run", error: UserError) -> None:
+    """Exit silently where another rank tells of the same error."""
+    from picochat.train.trainer import NonFiniteError
+    from picochat.train.world import PeerLostError
+
+    world = run.trainer.world
+    if isinstance(error, PeerLostError):
+        run.close()
+        # The first rank is gone if its lock is, and has said why if it could.
+        is_told = world.rank > 1 or run.directory.is_live() or run.directory.status()["state"] == "failed"
+        if world.is_main or not is_told:
+            raise UserError(
+                f"{error}; with torchrun, `{resume_command(run)}` goes on from the newest checkpoint"
+            )
+        sys.exit(1)
+    if isinstance(error, NonFiniteError) and not world.is_main:
+        sys.exit(2)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 N: matrices stacked because they share a shape, R: rows, C: columns.
 """
 
+from collections.abc import Callable
+
 import torch
 
 SAFETY = 1.01
@@ -43,9 +45,12 @@ def muon_update(
     lr: float,
     momentum: float,
     weight_decay: float,
-    dtype: torch.dtype,
+    orthogonalize: Callable[[torch.Tensor], torch.Tensor],
+    shape: torch.Size | None = None,
 ) -> None:
     """Update equally shaped matrices in place from their `.grad`.
+
+    They may be some rows of matrices of another `shape`; `orthogonalize` knows the rest then.
 
     buffer = m buffer + g; the direction g + m buffer (Nesterov) is made orthogonal and scaled by
     sqrt(max(1, rows / columns)), so that the update changes the output of every matrix alike. Weights shrink
@@ -59,8 +64,8 @@ def muon_update(
         buffers,
         alpha=momentum,
     )
-    update_NRC = orthogonalize(torch.stack(direction), dtype)
-    rows, columns = parameters[0].shape
+    update_NRC = orthogonalize(torch.stack(direction))
+    rows, columns = shape or parameters[0].shape
     scale = lr * max(1.0, rows / columns) ** 0.5
     for parameter, update_RC in zip(parameters, update_NRC, strict=True):
         if weight_decay:

@@ -16,6 +16,7 @@ from picochat.model.gpt import GPT
 from picochat.model.int8 import is_int8, with_int8_layers
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.run_dir import RunDir, naming, read_object, write_json
+from picochat.train.world import copy_whole_
 
 
 def _sha256(path: Path) -> str:
@@ -39,10 +40,13 @@ def save_checkpoint(
     *,
     model: GPT,
     tokenizer: Tokenizer,
+    weights: dict[str, torch.Tensor] | None = None,
     optimizer: dict[str, torch.Tensor] | None = None,
     state: dict[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint to the folder `path`, which appears whole or, after a crash, not at all.
+
+    weights: those of `model` if it is divided among ranks and so does not have them itself.
 
     Raises:
         OSError: the disk is full, may not be written to, or holds a checkpoint at `path` already.
@@ -53,9 +57,8 @@ def save_checkpoint(
     temporary.mkdir()
     try:
         with naming(path):
-            weights = {
-                name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-            }
+            weights = model.state_dict() if weights is None else weights
+            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
             save_file(weights, temporary / "model.safetensors")
             model.config.save(temporary / "config.json")
             tokenizer.save(temporary / "tokenizer.json")
@@ -159,7 +162,7 @@ def load_weights(model: GPT, path: Path) -> None:
             raise UserError(f"{path}: {name} has shape {list(tensor.shape)}, not {list(own[name].shape)}")
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise UserError(f"{path}: {name} holds {tensor.dtype}, not {own[name].dtype}")
-        own[name].copy_(tensor)
+        copy_whole_(own[name], tensor)
 
 
 def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> tuple[GPT, Tokenizer]:

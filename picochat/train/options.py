@@ -39,6 +39,8 @@ class RunOptions(OptimizerOptions):
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """What products are computed in; weights and optimizer stay float32."""
+    shard: bool = False
+    """Divide the weights among the processes that torchrun starts, for models that do not fit one device."""
     eval_every: int = 100
     """Steps between validations (0: only at the start and the end)."""
     sample_every: int = 100

@@ -22,7 +22,7 @@ from picochat.train.groups import Group, judge, statistics
 from picochat.train.options import GrpoOptions
 from picochat.train.policy_loss import chosen_logprobs
 from picochat.train.rewards import Reward
-from picochat.train.world import World
+from picochat.train.world import World, whole
 
 POSITIONS_AT_ONCE = 16384
 """Rows times positions of a forward pass that fixes log-probabilities."""
@@ -239,12 +239,14 @@ class Rollouts:
 
 def for_decoding(model: GPT) -> GPT:
     """Return `model`, or a copy with its weights in the compute dtype: decoding would convert them for every
-    token."""
-    if model.compute_dtype == torch.float32:
+    token. Of a sharded model it is a copy with all weights; every rank has to call this then."""
+    weights = {name: whole(tensor) for name, tensor in model.state_dict().items()}
+    is_sharded = any(weights[name] is not tensor for name, tensor in model.state_dict().items())
+    if model.compute_dtype == torch.float32 and not is_sharded:
         return model
     with torch.device("meta"):
         copy = GPT(model.config)
-    weights = {name: tensor.to(model.compute_dtype) for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.to(model.compute_dtype) for name, tensor in weights.items()}
     copy.load_state_dict(weights, assign=True)
     copy.compute_dtype = model.compute_dtype
     return copy.requires_grad_(False)

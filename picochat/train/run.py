@@ -25,7 +25,8 @@ from picochat.train.checkpoint import (
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
 from picochat.train.run_dir import RunDir, State, naming, read_json, write_json
-from picochat.train.trainer import Trainer
+from picochat.train.trainer import Trainer, Vote
+from picochat.train.world import whole
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -67,8 +68,12 @@ class Run:
         self.score: float | None = None
         """The validation result of the present weights, None where they were not measured."""
         self._pending: deque[Callable[[], Event | None]] = deque()
-        self._wants_stop = self._wants_checkpoint = self._is_pausing = self._is_voted_to_stop = False
+        self._wants: set[Vote] = set()
+        """What this process was asked for; among several ranks it takes a vote to come into force."""
+        self._agreed: set[Vote] = set()
+        """What is in force."""
         self._told_step: int | None = None
+        self._saved_step: int | None = None
         self._last_heartbeat = 0.0
         self._files: dict[str, TextIO] = {}
         self._lock = directory.lock()
@@ -100,17 +105,20 @@ class Run:
                 self.close()
                 raise StopIteration
             self._obey()
-            event = self._wait() if self._is_pausing and not self._wants_stop else self._advance()
+            if self.trainer.world.size == 1:
+                self._agreed = set(self._wants)
+            is_waiting = "pause" in self._agreed and "stop" not in self._agreed
+            event = self._wait() if is_waiting else self._advance()
             if event is not None:
                 return event
 
     def request_stop(self) -> None:
         """Save and end after the present step; safe to call from a signal handler."""
-        self._wants_stop = True
+        self._wants.add("stop")
 
     def request_checkpoint(self) -> None:
         """Save after the present step."""
-        self._wants_checkpoint = True
+        self._wants.add("checkpoint")
 
     def close(self) -> None:
         """Let go of the run directory."""
@@ -127,12 +135,18 @@ class Run:
         if self.state != "paused":
             self._set_state("paused")
             return self._write(Paused(step=self.trainer.step))
-        if self._wants_checkpoint:
-            self._wants_checkpoint = False
+        if "checkpoint" in self._agreed:
+            self._grant("checkpoint")
             return self._write(self._save())
         self._beat()
         time.sleep(0.05)
+        if self.trainer.world.size > 1:
+            self._agreed = self.trainer.vote(self._wants)
         return None
+
+    def _grant(self, vote: Vote) -> None:
+        self._wants.discard(vote)
+        self._agreed.discard(vote)
 
     def _advance(self) -> Event | None:
         if self.state != "running":
@@ -148,9 +162,9 @@ class Run:
         if is_told:
             if trainer.step >= trainer.steps:
                 return self._end("finished")
-            if self._is_voted_to_stop or (self._wants_stop and trainer.world.size == 1):
+            if "stop" in self._agreed:
                 return self._end("stopped")
-            trainer.wants_stop = self._wants_stop
+            trainer.votes = set(self._wants)
             try:
                 next(trainer)
             except UserError as error:
@@ -167,7 +181,8 @@ class Run:
         options, step = self.options, event.step
         self.score = None
         self._pending.clear()
-        self._is_voted_to_stop = event.stop
+        if self.trainer.world.size > 1:
+            self._agreed = set(self.trainer.agreed)
         is_last = step >= self.trainer.steps
 
         def due(every: int) -> bool:
@@ -179,8 +194,10 @@ class Run:
             self._pending.append(self._evaluate)
         if due(options.sample_every):
             self._pending.append(self._sample)
-        if due(options.save_every) or self._wants_checkpoint:
-            self._wants_checkpoint = False
+        # Among several ranks one that is asked for now is saved after the next step: a save takes them all.
+        wanted = self._agreed if self.trainer.world.size > 1 else self._wants
+        if due(options.save_every) or "checkpoint" in wanted:
+            self._grant("checkpoint")
             self._pending.append(self._save)
 
     def _evaluate(self) -> Event | None:
@@ -192,7 +209,9 @@ class Run:
         return EvalDone(step=self.trainer.step, metrics=metrics, seconds=time.perf_counter() - began)
 
     def _sample(self) -> Event | None:
-        if self.sample is None or not self.trainer.world.is_main:
+        world = self.trainer.world
+        # Sharded weights come together only where all ranks ask for them.
+        if self.sample is None or not (world.is_main or world.is_sharded):
             return None
         samples = [
             SampleDone(step=self.trainer.step, prompt=p, text=t) for p, t in self.sample(self.trainer.step)
@@ -203,20 +222,25 @@ class Run:
 
     def _save(self) -> Event | None:
         step = self.trainer.step
-        if not self.trainer.world.is_main:
-            return None
         began = time.perf_counter()
+        weights = {name: whole(tensor) for name, tensor in self.model.state_dict().items()}
+        moments = self.trainer.optimizer.state_dict()
+        if not self.trainer.world.is_main:
+            self._saved_step = step
+            return None
         path = self.directory.path / "checkpoints" / f"step-{step:08d}"
         state = {"stage": self.stage, "score": self.score, "trainer": self.trainer.state_dict()}
         if not path.exists():
             save_checkpoint(
                 path,
                 model=self.model,
+                weights=weights,
                 tokenizer=self.tokenizer,
-                optimizer=self.trainer.optimizer.state_dict(),
+                optimizer=moments,
                 state=state,
             )
         self._prune()
+        self._saved_step = step
         return Saved(step=step, path=str(path), seconds=time.perf_counter() - began)
 
     def _prune(self) -> None:
@@ -229,7 +253,7 @@ class Run:
 
     def _end(self, state: State) -> Event | None:
         step = self.trainer.step
-        if self.trainer.world.is_main and step > 0 and step not in self.directory.checkpoints():
+        if step > 0 and step != self._saved_step:
             return self._write(self._save())  # the end itself comes with the next `next`
         event = self._write(Finished(step=step, state=state))
         self._set_state(state)
@@ -238,12 +262,10 @@ class Run:
     def _obey(self) -> None:
         """Take a command from control.json."""
         command = self.directory.take_command() if self.trainer.world.is_main else None
-        if command == "stop":
-            self._wants_stop = True
-        elif command == "checkpoint":
-            self._wants_checkpoint = True
-        elif command in ("pause", "resume"):
-            self._is_pausing = command == "pause"
+        if command == "resume":
+            self._wants.discard("pause")
+        elif command is not None:
+            self._wants.add(command)
 
     def _open(self) -> None:
         """Take the run directory."""
@@ -304,6 +326,7 @@ class Run:
         state = read_json(path / "state.json")
         self.trainer.load_state_dict(state["trainer"])
         self.score = state["score"]
+        self._saved_step = self.trainer.step
 
     def _set_state(self, state: State, *, message: str | None = None) -> None:
         self.state = state

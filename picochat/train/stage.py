@@ -39,9 +39,13 @@ def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOpti
     world = World.from_env(device.type)
     options.check_rows(world.size)
     dtype = pick_dtype(options.dtype, device)
-    model.to(device)
+    if options.shard:
+        world.shard(model, device)
+    else:
+        model.to(device)
     model.compute_dtype = dtype
-    optimizer = GroupedOptimizer(build_groups(model, options), momentum=options.momentum, dtype=dtype)
+    groups = build_groups(model, options)
+    optimizer = GroupedOptimizer(groups, momentum=options.momentum, dtype=dtype, peers=world)
     schedule = Schedule(steps=options.steps, warmup=options.warmup, warmdown=options.warmdown)
     return Trainer(
         model,

@@ -2,9 +2,10 @@
 
 import math
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 
@@ -16,6 +17,9 @@ from picochat.optim.groups import GroupedOptimizer
 from picochat.optim.schedule import Schedule
 from picochat.train.events import StepDone
 from picochat.train.world import World
+
+Vote = Literal["stop", "pause", "checkpoint"]
+VOTES: tuple[Vote, ...] = get_args(Vote)
 
 
 class NonFiniteError(UserError):
@@ -87,8 +91,10 @@ class Trainer:
         self.step = 0
         """Optimizer steps done."""
         self.tokens_seen = 0
-        self.wants_stop = False
-        """This rank's vote to stop after the next step."""
+        self.votes: set[Vote] = set()
+        """What this rank wants to happen after the next step."""
+        self.agreed: set[Vote] = set()
+        """What some rank wanted to happen after the last step."""
         self.last: StepDone | None = None
         """What the latest step returned, for whoever was interrupted before getting it."""
         self._is_poisoned = False
@@ -135,7 +141,7 @@ class Trainer:
     ) -> StepDone:
         tokens = int((batch.targets_BT != IGNORE).sum())
         loss, grad_norm = sums.pop("loss"), sums.pop("grad_norm")
-        stop = sums.pop("stop") > 0
+        self.agreed = {vote for vote in VOTES if sums.pop(vote) > 0}
         rate = batch.ids_BT.numel() / seconds
         flops = self.model.config.flops_per_token(batch.ids_BT.shape[1]) * rate / self.world.size
         return StepDone(
@@ -150,8 +156,14 @@ class Trainer:
             grad_norm=grad_norm,
             update_ratio=ratios,
             stats={**batch.stats, **sums},
-            stop=stop,
+            stop="stop" in self.agreed,
         )
+
+    def vote(self, votes: Collection[Vote]) -> set[Vote]:
+        """Return what some rank wants. A collective."""
+        counts = torch.tensor([float(vote in votes) for vote in VOTES], device=self.model.device)
+        self.world.sum_(counts)
+        return {vote for vote, count in zip(VOTES, counts.tolist(), strict=True) if count > 0}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the run as JSON values; weights and moments are saved beside it."""
@@ -183,33 +195,36 @@ class Trainer:
         totals: dict[str, torch.Tensor] = {"loss": torch.zeros((), device=device)}
         maxima: dict[str, torch.Tensor] = {}
         for start, stop in pairwise(bounds):
-            if start == stop:
-                continue
-            part = self.loss(self.model, batch.rows(start, stop).to(device))
-            (part.total / weight).backward()
+            # A rank without rows goes over one that does not count: its peers wait for it.
+            counts = float(stop > start)
+            rows = batch.rows(start, stop) if counts else batch.rows(0, 1)
+            part = self.loss(self.model, rows.to(device))
+            (part.total * (counts / weight)).backward()
             for name, value in {"loss": part.total, **part.stats}.items():
-                totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach() / weight
+                share = value.detach() * (counts / weight)
+                totals[name] = totals.get(name, torch.zeros((), device=device)) + share
             for name, value in part.maxima.items():
                 maxima[name] = torch.maximum(maxima.get(name, value), value)
+        grads = self.optimizer.reduce_gradients()
+        totals["square"] = sum_of_squares(grads, device)
         # One reduction carries everything that ranks must agree on.
-        totals["stop"] = torch.tensor(float(self.wants_stop), device=device)
+        totals |= {vote: torch.tensor(float(vote in self.votes), device=device) for vote in VOTES}
         # A sum over ranks gives maxima too where each rank fills a slot of its own.
         slots = torch.zeros(len(maxima), self.world.size, device=device)
         for slot, value in zip(slots, maxima.values(), strict=True):
             slot[self.world.rank] = value
         packed = torch.cat((torch.stack([total.float() for total in totals.values()]), slots.flatten()))
-        grads = [parameter.grad for parameter in self.optimizer.parameters if parameter.grad is not None]
-        self.world.sum_([packed, *grads])
-        norm = torch.nn.utils.get_total_norm(grads)
-        *values, grad_norm = torch.cat((packed, norm.reshape(1).float())).tolist()
-        sums = {**dict(zip(totals, values, strict=False)), "grad_norm": grad_norm}
+        self.world.sum_(packed)
+        values = packed.tolist()
+        sums = dict(zip(totals, values, strict=False))
+        sums["grad_norm"] = sums.pop("square") ** 0.5
         for i, name in enumerate(maxima):
             first = len(totals) + i * self.world.size
             sums[name] = max(values[first : first + self.world.size])
         if not all(map(math.isfinite, sums.values())):
+            numbers = ", ".join(f"{name} {value:g}" for name, value in sums.items() if name not in VOTES)
             raise NonFiniteError(
-                f"step {self.step + 1}: {', '.join(f'{name} {value:g}' for name, value in sums.items())}; "
-                "the weights are untouched; resume with a lower --lr"
+                f"step {self.step + 1}: {numbers}; the weights are untouched; resume with a lower --lr"
             )
         if self.clip and sums["grad_norm"] > self.clip:
             torch._foreach_mul_(grads, self.clip / sums["grad_norm"])
@@ -217,20 +232,27 @@ class Trainer:
 
     def _update(self, factor: float) -> dict[str, float]:
         """Change the weights; every `measure_every` steps return |update| / |weights| of each group."""
-        if self.step % self.measure_every:
-            self.optimizer.step(factor)
-            self.optimizer.zero_grad()
+        optimizer = self.optimizer
+        before: list[list[torch.Tensor]] = []
+        if self.step % self.measure_every == 0:
+            parts = (optimizer.parts(group).values() for group in optimizer.groups)
+            before = [[part.clone() for part in group] for group in parts]
+        optimizer.step(factor)
+        optimizer.zero_grad()
+        if not before:
             return {}
-        before = {
-            group.name: [parameter.detach().clone() for parameter in group.parameters.values()]
-            for group in self.optimizer.groups
-        }
-        self.optimizer.step(factor)
-        self.optimizer.zero_grad()
-        ratios = {}
-        for group in self.optimizer.groups:
-            now = [parameter.detach() for parameter in group.parameters.values()]
-            change = torch._foreach_sub(now, before[group.name])
-            size = torch.nn.utils.get_total_norm(before[group.name])
-            ratios[group.name] = torch.nn.utils.get_total_norm(change) / size.clamp(min=1e-12)
-        return dict(zip(ratios, torch.stack(list(ratios.values())).tolist(), strict=True))
+        device = self.model.device
+        squares = torch.zeros(len(before), 2, device=device)
+        for i, (group, old) in enumerate(zip(optimizer.groups, before, strict=True)):
+            change = torch._foreach_sub(list(optimizer.parts(group).values()), old)
+            squares[i] = torch.stack((sum_of_squares(change, device), sum_of_squares(old, device)))
+        self.world.sum_(squares)
+        ratios = (squares[:, 0] / squares[:, 1].clamp(min=1e-24)).sqrt().tolist()
+        return {group.name: ratio for group, ratio in zip(optimizer.groups, ratios, strict=True)}
+
+
+def sum_of_squares(tensors: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Return the sum of the squares of all elements, a float32 scalar; 0 of none."""
+    if not tensors:
+        return torch.zeros((), device=device)
+    return torch.nn.utils.get_total_norm(tensors).float().square()

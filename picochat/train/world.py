@@ -2,16 +2,26 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-LONGEST_WAIT = timedelta(days=7)
-"""How long a rank waits for its peers. Only the first obeys a pause; the others wait for its part of the next
-step. A peer that died is no reason to wait: torchrun ends the others."""
+from picochat.errors import UserError
+from picochat.model.gpt import GPT
+from picochat.optim.division import Piece
+
+LONGEST_WAIT = timedelta(days=1)
+"""How long a rank waits for its peers, for instance while the first one writes samples. A peer that died is
+no reason to wait: its connection breaks, or torchrun ends the others."""
+
+
+class PeerLostError(UserError):
+    """Another rank has ended."""
 
 
 class World:
@@ -20,6 +30,8 @@ class World:
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank = rank
         self.size = size
+        self.is_sharded = False
+        """Whether weights and gradients hold just this rank's rows (see `shard`)."""
 
     @classmethod
     def from_env(cls, device_type: str) -> "World":
@@ -39,26 +51,97 @@ class World:
         """Return the first and one past the last of `num_rows` rows that are this rank's."""
         return num_rows * self.rank // self.size, num_rows * (self.rank + 1) // self.size
 
-    def sum_(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace each tensor by its sum over all ranks."""
+    def shard(self, model: GPT, device: torch.device) -> None:
+        """Keep just this rank's rows of every weight on its device; a block is whole only while it computes.
+
+        FSDP2 (`fully_shard`). What stands outside of the blocks, embeddings and head, is whole from the first
+        use in a step to the last. Gradients become sums over the ranks, as elsewhere here. A lone rank has
+        all rows.
+        """
+        if self.size == 1:
+            model.to(device)
+            return
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+        mesh = init_device_mesh(device.type, (self.size,))
+        modules = [fully_shard(block, mesh=mesh) for block in model.h]
+        modules.append(fully_shard(model, mesh=mesh, reshard_after_forward=False))
+        for module in modules:
+            # A sum of what each rank has divided by the global weight already, not a mean.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+        register_fsdp_forward_method(model, "hidden")
+        self.is_sharded = True
+
+    def sum_(self, tensor: torch.Tensor) -> None:
+        """Replace a tensor by its sum over all ranks."""
         if self.size > 1:
-            for tensor in tensors:
+            with _peers_needed():
                 dist.all_reduce(tensor)
+
+    def reduce(self, pieces: Iterable[Piece]) -> None:
+        """Replace each tensor by its sum over all ranks, at its owner; elsewhere it is lost."""
+        with _peers_needed():
+            works = [dist.reduce(tensor, owner, async_op=True) for tensor, owner in pieces]
+            for work in works:
+                assert work is not None
+                work.wait()
+
+    def broadcast(self, pieces: Iterable[Piece]) -> None:
+        """Replace each tensor by its owner's."""
+        with _peers_needed():
+            works = [dist.broadcast(tensor, owner, async_op=True) for tensor, owner in pieces]
+            for work in works:
+                assert work is not None
+                work.wait()
+
+    def all_rows(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Return the tensor of every rank; they may differ in the first dimension, and live on the device."""
+        if self.size == 1:
+            return [rows]
+        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(self.size)]
+        with _peers_needed():
+            dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+            longest = max(int(count) for count in counts)
+            padded = rows.new_zeros(longest, *rows.shape[1:])
+            padded[: len(rows)] = rows
+            gathered = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(gathered, padded)
+        return [tensor[: int(count)] for tensor, count in zip(gathered, counts, strict=True)]
 
     def gather(self, value: Any, device: torch.device) -> list[Any]:
         """Return the JSON value that each rank gives, in the order of ranks; `device` carries the bytes."""
         if self.size == 1:
             return [value]
         text = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
-        sizes = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(self.size)]
-        dist.all_gather(sizes, torch.tensor([len(text)], device=device))
-        longest = max(int(size) for size in sizes)
-        texts = [torch.zeros(longest, dtype=torch.uint8, device=device) for _ in range(self.size)]
-        dist.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))))
-        pairs = zip(texts, sizes, strict=True)
-        return [json.loads(bytes(padded[: int(size)].tolist())) for padded, size in pairs]
+        return [json.loads(bytes(rows.tolist())) for rows in self.all_rows(text)]
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.size > 1:
-            dist.barrier()
+            with _peers_needed():
+                dist.barrier()
+
+
+@contextmanager
+def _peers_needed() -> Iterator[None]:
+    """Tell a broken connection from other faults: it says that a peer is gone, not that anything is wrong
+    here."""
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo raises a plain RuntimeError, NCCL a DistBackendError, which is one too.
+        raise PeerLostError("another process of this run has ended") from error
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Return all rows of a weight that may be sharded. If it is, every rank has to call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def copy_whole_(own: torch.Tensor, source: torch.Tensor) -> None:
+    """Copy a whole tensor into one that may be sharded; all ranks have the same `source`."""
+    if isinstance(own, DTensor):
+        source = distribute_tensor(source.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
+    own.copy_(source)

@@ -1,99 +1,21 @@
-"""Processes that are killed, terminated, interrupted and stopped at random instants, and then resumed.
+"""Runs that are killed, terminated, interrupted, stopped and damaged at random instants, and then resumed.
 
-The loss curve of what comes out is that of an uninterrupted run, bit for bit.
+The loss curve of what comes out is that of an uninterrupted run, bit for bit; `just torture` is the long
+form.
 """
 
-import multiprocessing
 import os
 import random
-import signal
-import sys
+import shutil
 import time
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import pytest
 
-from picochat import cli
-from picochat.train.checkpoint import verify
 from picochat.train.run_dir import RunDir
+from tests.train.torture import DAMAGE, INTERRUPTS, Ledger, Torture, torment
 
 OPTIONS = {"steps": 40, "save_every": 2, "eval_every": 10, "keep": 2}
-WAYS = ["kill", "kill", "kill", "control", "term", "int", "int twice"]
-"""kill -9, control.json, SIGTERM, Ctrl-C, and Ctrl-C twice, which is a KeyboardInterrupt."""
-
-# Forked from a process that has imported torch already; Windows can not.
-context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-if sys.platform != "win32":
-    context.set_forkserver_preload(["picochat.cli", "picochat.train.pretrain", "picochat.train.sft"])
-else:
-    WAYS = ["kill", "control"]
-
-
-@dataclass
-class Torture:
-    """One run, interrupted again and again until it is finished."""
-
-    run: RunDir
-    stage: str
-    draw: random.Random
-    newest: int = 0
-    ways: list[str] = field(default_factory=list)
-
-    def round(self) -> bool:
-        """Resume and interrupt the run; return whether it came to its end instead."""
-        way = self.draw.choice(WAYS)
-        args = [self.stage, "--runs-dir", str(self.run.path.parent), "--run", self.run.name, "--resume"]
-        process = context.Process(target=cli.main, args=(args,), daemon=True)
-        before = self.size()
-        process.start()
-        # Rows are some 600 bytes, the steps of the run 40 of them.
-        self.wait(process, before + self.draw.randint(1, 9_000))
-        time.sleep(self.draw.uniform(0, 0.02))
-        self.interrupt(process, way)
-        process.join(60)
-        assert process.exitcode is not None, "it hangs"
-        self.check(process.exitcode, way)
-        return self.run.status()["state"] == "finished"
-
-    def size(self) -> int:
-        return (self.run.path / "metrics.jsonl").stat().st_size
-
-    def wait(self, process: BaseProcess, size: int) -> None:
-        deadline = time.monotonic() + 60
-        while process.is_alive() and self.size() < size:
-            assert time.monotonic() < deadline, "it writes nothing"
-            time.sleep(0.001)
-
-    def interrupt(self, process: BaseProcess, way: str) -> None:
-        self.ways.append(way)
-        if not process.is_alive():
-            return
-        assert process.pid is not None
-        if way == "control":
-            self.run.send("stop")
-        elif way == "kill":
-            process.kill()
-        else:
-            os.kill(process.pid, signal.SIGTERM if way == "term" else signal.SIGINT)
-            if way == "int twice":
-                time.sleep(self.draw.uniform(0, 0.003))
-                if process.is_alive():
-                    os.kill(process.pid, signal.SIGINT)
-
-    def check(self, exit_code: int, way: str) -> None:
-        state, checkpoints = self.run.status()["state"], self.run.checkpoints()
-        if state != "finished":
-            expected = {"kill": (-9, 1), "int twice": (0, 130)}.get(way, (0,))
-            assert exit_code in expected, f"{way} ended with {exit_code}"
-        for path in checkpoints.values():
-            verify(path)
-        newest = max(checkpoints, default=0)
-        assert newest >= self.newest, f"{way} lost a complete checkpoint"
-        self.newest = newest
-        if state == "stopped":
-            assert self.run.rows("step")[-1]["step"] == newest
+MINUTES = float(os.environ.get("PICOCHAT_TORTURE_MINUTES", "1"))
 
 
 def scores(run: RunDir) -> list[dict[str, float]]:
@@ -107,18 +29,53 @@ def test_a_tortured_run_ends_with_the_same_curve(rounds, stage, tmp_path, curve)
     whole = stage(tmp_path, "whole", **OPTIONS)
     for _ in whole:
         pass
-    draw, done, number = random.Random(rounds), 0, 0
-    while done < rounds:
+    draw, ledger, number = random.Random(rounds), Ledger(), 0
+
+    def holds(run: RunDir) -> bool:
+        return curve(run) == curve(whole.directory) and scores(run) == scores(whole.directory)
+
+    while ledger.tried.total() < rounds:
         number += 1
         stage(tmp_path, f"run{number}", **OPTIONS).close()
         torture = Torture(RunDir(tmp_path / f"run{number}"), whole.stage, draw)
-        while not torture.round():
-            done += 1
+        assert torment(torture, INTERRUPTS, ledger, holds) == ""
         run = torture.run
-        assert curve(run) == curve(whole.directory), torture.ways
-        assert scores(run) == scores(whole.directory)
         assert list(run.checkpoints())[-1] == OPTIONS["steps"]
         leftovers = [path.name for path in run.path.rglob(".*") if path.name != ".lock"]
         assert not leftovers
-        assert not list(Path(run.path / "checkpoints").glob("*.damaged"))
-    assert "kill" in torture.ways
+        assert not list((run.path / "checkpoints").glob("*.damaged"))
+    assert ledger.tried["kill -9"]
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.timeout(60 * MINUTES + 600)
+def test_the_long_torture_loses_nothing(tmp_path, begin, begin_sft, curve):
+    """All faults, in one process and in two, for PICOCHAT_TORTURE_MINUTES; prints a table of them."""
+    draw, ledger, wrong = random.Random(0), Ledger(), []
+    end = time.monotonic() + 60 * MINUTES
+    kinds = [("pretrain", begin, 1), ("sft", begin_sft, 1), ("pretrain", begin, 2)]
+    expected: dict[int, RunDir] = {}
+    for place, (stage, start, ranks) in enumerate(kinds):
+        start(tmp_path, f"whole{place}", **OPTIONS).close()
+        whole = Torture(RunDir(tmp_path / f"whole{place}"), stage, draw, ranks=ranks)
+        for process in whole.start(max_bytes=0):
+            process.join(120)
+            assert process.exitcode == 0
+        expected[place] = whole.run
+    number = 0
+    while time.monotonic() < end:
+        place = number % len(kinds)
+        stage, start, ranks = kinds[place]
+        number += 1
+        start(tmp_path, f"run{number}", **OPTIONS).close()
+        torture = Torture(RunDir(tmp_path / f"run{number}"), stage, draw, ranks=ranks)
+        faults = INTERRUPTS + DAMAGE if ranks == 1 else ("kill -9", "SIGTERM", "stop by control.json")
+        what = torment(torture, faults, ledger, lambda run, place=place: curve(run) == curve(expected[place]))
+        if what:
+            wrong.append(what)
+        else:
+            shutil.rmtree(torture.run.path)
+    print(f"\n{ledger.table()}")
+    assert not wrong, "\n".join(wrong)
+    assert ledger.tried.total() > 10

@@ -107,7 +107,7 @@ def test_it_ends_and_stays_ended(small_trainer):
 def test_its_vote_to_stop_is_told_with_the_next_step(small_trainer):
     trainer = small_trainer()
     assert not next(trainer).stop
-    trainer.wants_stop = True
+    trainer.votes = {"stop"}
     assert next(trainer).stop
 
 
