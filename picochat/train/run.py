@@ -6,13 +6,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 import filelock
 
 from picochat.errors import UserError
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.changes import Changes
 from picochat.train.checkpoint import (
     load_tensors,
     load_weights,
@@ -24,7 +24,7 @@ from picochat.train.checkpoint import (
 )
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
-from picochat.train.run_dir import RunDir, State, naming, read_json, write_json
+from picochat.train.run_dir import RunDir, State, naming, open_for_append, read_json, write_json
 from picochat.train.trainer import Trainer, Vote
 from picochat.train.world import whole
 
@@ -67,8 +67,11 @@ class Run:
         self.state: State = "starting"
         self.score: float | None = None
         """The validation result of the present weights, None where they were not measured."""
+        self.changes = Changes(trainer, options)
+        self.waits = True
+        """Whether `next` waits while a pause is asked for; a driver that can wait by itself has it False."""
         self._pending: deque[Callable[[], Event | None]] = deque()
-        self._wants: set[Vote] = set()
+        self.wants: set[Vote] = set()
         """What this process was asked for; among several ranks it takes a vote to come into force."""
         self._agreed: set[Vote] = set()
         """What is in force."""
@@ -105,20 +108,65 @@ class Run:
                 self.close()
                 raise StopIteration
             self._obey()
-            if self.trainer.world.size == 1:
-                self._agreed = set(self._wants)
-            is_waiting = "pause" in self._agreed and "stop" not in self._agreed
-            event = self._wait() if is_waiting else self._advance()
+            must_wait = self.waits and "pause" in self._agreed and "stop" not in self._agreed
+            event = self._wait() if must_wait else self._advance()
             if event is not None:
                 return event
 
+    def catch_up(self) -> Event | None:
+        """Do the next thing that is due besides steps: a measurement, samples, a save. None if nothing is."""
+        while self._pending:
+            # Taken off only when done: an interrupt must not lose a measurement or a save.
+            event = self._write(self._pending[0]())
+            self._pending.popleft()
+            if event is not None:
+                return event
+        return None
+
+    def rest(self) -> Event | None:
+        """Tell the files that no step is being made, and do what control.json asks for meanwhile.
+
+        A driver that waits calls it about every second; a long silence looks like a crash.
+        """
+        if self.state in ("starting", "running"):
+            self._set_state("paused")
+        self._obey()
+        if "checkpoint" in self._agreed:
+            self._grant("checkpoint")
+            return self.save()
+        self._beat()
+        return None
+
+    def save(self) -> Event | None:
+        """Save now, between two steps."""
+        return self._write(self._save())
+
+    def change(self, *, lr_scale: float | None = None, batch_size: int | None = None) -> Event | None:
+        """Let the steps that follow have another learning rate (a factor on all) or another batch size."""
+        change = self.changes.make(lr_scale=lr_scale, batch_size=batch_size)
+        self._write(change)
+        self.changes.apply(change)
+        return change
+
+    def retry(self) -> None:
+        """Take up a run again whose step failed: its weights are those of the step before."""
+        if self.state == "failed":
+            self._set_state("paused")
+
+    def stop(self) -> list[Event]:
+        """End now, saved and to be resumed, and return what happened. Measurements due are left out."""
+        self.retry()
+        self._pending.clear()
+        self.wants.add("stop")
+        return list(self)
+
     def request_stop(self) -> None:
         """Save and end after the present step; safe to call from a signal handler."""
-        self._wants.add("stop")
+        self.wants.add("stop")
 
     def request_checkpoint(self) -> None:
         """Save after the present step."""
-        self._wants.add("checkpoint")
+        self.wants.add("checkpoint")
 
     def close(self) -> None:
         """Let go of the run directory."""
@@ -128,34 +176,29 @@ class Run:
             for file in self._files.values():
                 each.enter_context(naming(file.name))
                 each.callback(file.close)
-            self._files = {}
+        self._files = {}  # not before: an interrupt may come between any two lines
 
     def _wait(self) -> Event | None:
         """Do what a paused run does: nothing but to save when asked to."""
         if self.state != "paused":
             self._set_state("paused")
             return self._write(Paused(step=self.trainer.step))
-        if "checkpoint" in self._agreed:
-            self._grant("checkpoint")
-            return self._write(self._save())
-        self._beat()
-        time.sleep(0.05)
-        if self.trainer.world.size > 1:
-            self._agreed = self.trainer.vote(self._wants)
-        return None
+        event = self.rest()
+        if event is None:
+            time.sleep(0.05)
+            if self.trainer.world.size > 1:
+                self._agreed = self.trainer.vote(self.wants)
+        return event
 
     def _grant(self, vote: Vote) -> None:
-        self._wants.discard(vote)
+        self.wants.discard(vote)
         self._agreed.discard(vote)
 
     def _advance(self) -> Event | None:
         if self.state != "running":
             self._set_state("running")
         if self._pending:
-            # Taken off only when done: an interrupt must not lose a measurement or a save.
-            event = self._write(self._pending[0]())
-            self._pending.popleft()
-            return event
+            return self.catch_up()
         trainer = self.trainer
         # Steps are told with a delay when an interrupt comes between the step and its telling.
         is_told = trainer.last is None or trainer.last.step == self._told_step
@@ -164,7 +207,11 @@ class Run:
                 return self._end("finished")
             if "stop" in self._agreed:
                 return self._end("stopped")
-            trainer.votes = set(self._wants)
+            if (change := self.changes.due()) is not None:
+                self._write(change)
+                self.changes.repeat(change)
+                return change
+            trainer.votes = set(self.wants)
             try:
                 next(trainer)
             except UserError as error:
@@ -195,7 +242,7 @@ class Run:
         if due(options.sample_every):
             self._pending.append(self._sample)
         # Among several ranks one that is asked for now is saved after the next step: a save takes them all.
-        wanted = self._agreed if self.trainer.world.size > 1 else self._wants
+        wanted = self._agreed if self.trainer.world.size > 1 else self.wants
         if due(options.save_every) or "checkpoint" in wanted:
             self._grant("checkpoint")
             self._pending.append(self._save)
@@ -263,9 +310,11 @@ class Run:
         """Take a command from control.json."""
         command = self.directory.take_command() if self.trainer.world.is_main else None
         if command == "resume":
-            self._wants.discard("pause")
+            self.wants.discard("pause")
         elif command is not None:
-            self._wants.add(command)
+            self.wants.add(command)
+        if self.trainer.world.size == 1:
+            self._agreed = set(self.wants)
 
     def _open(self) -> None:
         """Take the run directory."""
@@ -283,7 +332,7 @@ class Run:
         (path / "control.json").unlink(missing_ok=True)
         names = ["metrics.jsonl", "samples.jsonl", *([] if self.report is None else ["rollouts.jsonl"])]
         for name in names:  # one after another, so that a failure can close those before
-            self._files[name] = _open_for_append(path / name)
+            self._files[name] = open_for_append(path / name)
 
     def _announce(self) -> None:
         """Write run.json and the state; a resumed run keeps its facts but takes new options."""
@@ -327,6 +376,10 @@ class Run:
         self.trainer.load_state_dict(state["trainer"])
         self.score = state["score"]
         self._saved_step = self.trainer.step
+        stored = self.directory.info()["options"] if self.directory.exists() else None
+        if (change := self.changes.restore(self.directory, stored)) is not None:
+            self.changes.apply(change)
+            self._pending.append(lambda: change)
 
     def _set_state(self, state: State, *, message: str | None = None) -> None:
         self.state = state
@@ -359,12 +412,3 @@ class Run:
                 file.flush()
             self._beat()
         return event
-
-
-def _open_for_append(path: Path) -> TextIO:
-    """Open a JSON-lines file for appending, without the unfinished line that a killed process left."""
-    if path.exists():
-        with path.open("rb+") as file:
-            text = file.read()
-            file.truncate(text.rfind(b"\n") + 1)
-    return path.open("a", encoding="utf-8")
