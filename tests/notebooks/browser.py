@@ -86,7 +86,9 @@ class Notebook:
     def figures(self) -> list[dict[str, Any]]:
         """Return the plotly figures of the page: their traces' names, numbers of points, and ranges."""
         return self.page.evaluate(
-            "() => {" + DEEP_QUERY + """
+            "() => {"
+            + DEEP_QUERY
+            + """
             return deepQuery('.js-plotly-plot').filter(p => p.data && p._fullLayout).map(p => ({
               title: p._fullLayout.title?.text || '',
               x_title: p._fullLayout.xaxis?.title?.text || '', y_title: p._fullLayout.yaxis?.title?.text || '',
@@ -116,7 +118,9 @@ class Notebook:
     def cell_errors(self) -> list[str]:
         """Return the errors that cells show."""
         return self.page.evaluate(
-            "() => {" + DEEP_QUERY + """
+            "() => {"
+            + DEEP_QUERY
+            + """
             return deepQuery('.marimo-error, [data-testid="cell-error"], .tracebacks').map(e => e.innerText);}"""
         )
 

@@ -14,6 +14,8 @@ import torch
 
 from picochat import cli
 from picochat.errors import UserError
+from picochat.optim import groups as groups_module
+from picochat.optim import muon as muon_module
 from picochat.train import checkpoint
 from picochat.train import run as run_module
 from picochat.train import trainer as trainer_module
@@ -245,7 +247,10 @@ class Interrupter:
         return self.trace
 
 
-SOURCES = {str(Path(module.__file__)) for module in (run_module, trainer_module, checkpoint)}
+SOURCES = {
+    str(Path(module.__file__))
+    for module in (run_module, trainer_module, checkpoint, groups_module, muon_module)
+}
 
 
 @pytest.mark.parametrize(
