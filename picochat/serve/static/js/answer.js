@@ -29,7 +29,8 @@ export function take(answer, chunk, ms) {
     answer.firstMs ??= ms;
     answer.totalMs = ms;
   }
-  if (delta.reasoning_content) extend(answer, "thinking", delta.reasoning_content, logprobs?.reasoning_content, ms);
+  if (delta.reasoning_content)
+    extend(answer, "thinking", delta.reasoning_content, logprobs?.reasoning_content, ms);
   if (delta.content) extend(answer, "text", delta.content, logprobs?.content, ms);
   if (call) {
     answer.parts.push({ type: "tool_call", text: call.expression });
@@ -51,7 +52,11 @@ function extend(answer, type, text, logprobs, ms) {
   part.text += text;
   part.ms = ms - part.began;
   for (const { token, logprob, top_logprobs = [] } of logprobs ?? []) {
-    part.tokens.push({ text: token, logprob, top: top_logprobs.map((other) => [other.token, other.logprob]) });
+    part.tokens.push({
+      text: token,
+      logprob,
+      top: top_logprobs.map((other) => [other.token, other.logprob]),
+    });
   }
 }
 

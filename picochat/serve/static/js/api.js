@@ -1,8 +1,7 @@
 /** The server's interface (docs/server.md), and its errors in words. */
 
+import { Kept } from "./kept.js";
 import { eventsOf } from "./sse.js";
-
-const KEY = "picochat.key";
 
 /** What went wrong. `kind`: gone, cut, key, busy, context, timeout or refused. */
 export class ApiError extends Error {
@@ -15,10 +14,7 @@ export class ApiError extends Error {
 }
 
 /** The key for the server; it is forgotten with the tab. */
-export const apiKey = {
-  get: () => sessionStorage.getItem(KEY) ?? "",
-  set: (key) => (key ? sessionStorage.setItem(KEY, key) : sessionStorage.removeItem(KEY)),
-};
+export const apiKey = new Kept("sessionStorage", "picochat.key");
 
 /** The models that are served. */
 export async function listModels() {
@@ -83,7 +79,8 @@ async function request(path, options = {}) {
 export function inWords(status, { message = "", code = "" }, retryAfter = 0) {
   if (status === 401) return new ApiError("key", "The server asks for its API key.");
   if (status === 503) {
-    const why = code === "shutting_down" ? "The server is shutting down." : "The server is busy: its queue is full.";
+    const why =
+      code === "shutting_down" ? "The server is shutting down." : "The server is busy: its queue is full.";
     return new ApiError("busy", why, retryAfter || 2);
   }
   if (code === "context_length_exceeded") {

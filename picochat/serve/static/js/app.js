@@ -12,7 +12,7 @@ import { isEmpty, newAnswer } from "./answer.js";
 import { ApiError, apiKey, isAlive, listModels } from "./api.js";
 import { Generation } from "./generation.js";
 import { loadSettings, samplingFields, saveSettings } from "./settings.js";
-import { Storage } from "./storage.js";
+import { ConversationStore } from "./storage.js";
 import * as tree from "./tree.js";
 
 const NUM_ALTERNATIVES = 5;
@@ -29,7 +29,7 @@ export class App extends EventTarget {
   trouble = null;
   /** The generations that run, by the id of their conversation. */
   running = new Map();
-  #storage = null;
+  #store = null;
 
   emit(name, detail = null) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
@@ -37,12 +37,15 @@ export class App extends EventTarget {
 
   /** Load what is kept, and ask the server for its models. */
   async start() {
-    this.#storage = await Storage.open();
-    if (this.#storage) {
-      this.conversations = await this.#storage.all();
-      this.#storage.onForeignChange((id) => this.#adopt(id));
+    this.#store = await ConversationStore.open();
+    if (this.#store) {
+      this.conversations = await this.#store.all();
+      this.#store.onForeignChange((id) => this.#adopt(id));
     } else {
-      this.emit("message", "This browser keeps no data for the page: conversations are gone when it is closed.");
+      this.emit(
+        "message",
+        "This browser keeps no data for the page: conversations are gone when it is closed.",
+      );
     }
     this.emit("list");
     this.emit("conversation");
@@ -130,7 +133,7 @@ export class App extends EventTarget {
     if (ids.has(this.current.id)) this.current = tree.newConversation();
     this.emit("list");
     this.emit("conversation");
-    await this.#storage?.delete(...ids);
+    await this.#store?.delete(...ids);
     return async () => {
       this.conversations.push(...conversations);
       for (const conversation of conversations) await this.#save(conversation);
@@ -162,7 +165,11 @@ export class App extends EventTarget {
   editAnswer(answer, text) {
     const parts = answer.parts.map(({ type, text }) => ({ type, text }));
     while (parts.at(-1)?.type === "text") parts.pop();
-    const edited = { ...newAnswer(answer.model), parts: [...parts, { type: "text", text }], reason: "edited" };
+    const edited = {
+      ...newAnswer(answer.model),
+      parts: [...parts, { type: "text", text }],
+      reason: "edited",
+    };
     tree.add(tree.parentOf(this.current, answer), edited);
     this.emit("conversation");
     return this.#save(this.current);
@@ -231,7 +238,7 @@ export class App extends EventTarget {
     this.conversations.sort((a, b) => b.updated - a.updated);
     this.emit("list");
     try {
-      const gone = new Set((await this.#storage?.put(conversation)) ?? []);
+      const gone = new Set((await this.#store?.put(conversation)) ?? []);
       if (!gone.size) return;
       this.conversations = this.conversations.filter(({ id }) => !gone.has(id));
       this.emit("list");
@@ -244,7 +251,7 @@ export class App extends EventTarget {
   /** Take over what another tab did. */
   async #adopt(id) {
     if (this.running.has(id)) return;
-    const conversation = await this.#storage.get(id);
+    const conversation = await this.#store.get(id);
     this.conversations = this.conversations.filter((known) => known.id !== id);
     if (conversation) this.conversations.push(conversation);
     this.conversations.sort((a, b) => b.updated - a.updated);

@@ -24,7 +24,7 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** A new random id. `crypto.randomUUID` is missing on pages that come over plain http from another machine. */
+/** A new random id. `crypto.randomUUID` is missing where the page came over plain http from elsewhere. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -17,7 +17,12 @@ export function toMarkdown(conversation) {
 
 function markdownPart({ type, text }) {
   if (type === "text") return text.trim();
-  if (type === "thinking") return text.trim().split("\n").map((line) => `> ${line}`).join("\n");
+  if (type === "thinking")
+    return text
+      .trim()
+      .split("\n")
+      .map((line) => `> ${line}`)
+      .join("\n");
   return `    ${type === "tool_result" ? "= " : ""}${text}`;
 }
 
@@ -44,6 +49,8 @@ export function save(name, text) {
 
 /** A file name from what a conversation is called. */
 export function fileName(conversation, ending) {
-  const words = nameOf(conversation).toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "-");
+  const words = nameOf(conversation)
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}]+/gu, "-");
   return `${words.replaceAll(/^-+|-+$/g, "").slice(0, 48) || "conversation"}.${ending}`;
 }

@@ -22,7 +22,7 @@ export class Generation {
     this.began = performance.now();
   }
 
-  /** Fill the answer. Never throws for what the server does: that is in `answer.reason` and `answer.error`. */
+  /** Fill the answer. What the server does wrong is not thrown: it is in `answer.error`. */
   async run() {
     const { answer } = this;
     for (let tries = 1; ; tries += 1) {

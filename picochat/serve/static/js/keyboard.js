@@ -1,4 +1,4 @@
-/** Shortcuts of the whole page. Single keys count only while nothing is being typed, and can be switched off. */
+/** Shortcuts of the whole page. Single keys count only while nothing is typed, and can be switched off. */
 
 /** What the list of shortcuts shows. */
 export const SHORTCUTS = [
@@ -33,7 +33,8 @@ export function listen(singles, areSinglesOn, onEscape) {
       onEscape();
       return;
     }
-    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    // AltGr, with which some keyboards make brackets, looks like Ctrl and Alt.
+    const isPlain = event.getModifierState("AltGraph") || !(event.ctrlKey || event.metaKey || event.altKey);
     const act = singles[event.key];
     if (!act || !isPlain || !areSinglesOn() || isTyping(event.target)) return;
     event.preventDefault();

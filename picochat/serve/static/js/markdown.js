@@ -15,7 +15,8 @@ import { visible } from "./visible.js";
 
 const FENCE = /^( {0,3})(`{3,}|~{3,})([^`\n]*)$/;
 const ITEM = /^( *)(?:([-*+])|(\d{1,9})([.)])) +(?=\S)/;
-const INLINE = /(`+)(?!`)([^]*?[^`])\1(?!`)|(?<![\p{L}\p{N}*])\*\*(?=[^\s*])([^*]*[^\s*])\*\*(?![\p{L}\p{N}*])/gu;
+const INLINE =
+  /(`+)(?!`)([^]*?[^`])\1(?!`)|(?<![\p{L}\p{N}*])\*\*(?=[^\s*])([^*]*[^\s*])\*\*(?![\p{L}\p{N}*])/gu;
 
 /**
  * Cut a text into blocks: `{kind: "paragraph" | "list" | "code", lines}`. The lines of code are those between

@@ -1,5 +1,7 @@
 /** What the user has set for all conversations: how tokens are chosen, and how the page looks. */
 
+import { Kept } from "./kept.js";
+
 /**
  * The sampling options. `low` and `high` are the server's bounds, `to` the end of the slider; an option that
  * `mayBeEmpty` is left out of the request then.
@@ -22,7 +24,15 @@ export const OPTIONS = [
     help: "Leave out tokens under this share of the likeliest one's probability. 0 is off.",
   },
   {
-    ...{ name: "repetition_penalty", label: "Repetition penalty", initial: 1, low: 0.01, high: 100, to: 2, step: 0.05 },
+    ...{
+      name: "repetition_penalty",
+      label: "Repetition penalty",
+      initial: 1,
+      low: 0.01,
+      high: 100,
+      to: 2,
+      step: 0.05,
+    },
     help: "Over 1: tokens that the answer already holds become less likely. 1 is off.",
   },
   {
@@ -30,7 +40,15 @@ export const OPTIONS = [
     help: "Tokens that the model may write in one answer.",
   },
   {
-    ...{ name: "thinking_budget", label: "Thinking budget", initial: null, low: 0, high: 100_000, to: 512, step: 1 },
+    ...{
+      name: "thinking_budget",
+      label: "Thinking budget",
+      initial: null,
+      low: 0,
+      high: 100_000,
+      to: 512,
+      step: 1,
+    },
     ...{ mayBeEmpty: true, empty: "no limit" },
     help: "Tokens that the model may think before it is told to answer.",
   },
@@ -41,7 +59,7 @@ export const OPTIONS = [
   },
 ];
 
-const KEY = "picochat.settings";
+const kept = new Kept("localStorage", "picochat.settings");
 
 function defaults() {
   return {
@@ -56,9 +74,9 @@ function defaults() {
 /** The settings as they were left; what is damaged or out of bounds is as at the beginning. */
 export function loadSettings() {
   const settings = defaults();
-  let stored = {};
+  let stored;
   try {
-    stored = JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
+    stored = JSON.parse(kept.get()) ?? {};
   } catch {
     return settings;
   }
@@ -73,18 +91,19 @@ export function loadSettings() {
 }
 
 export function saveSettings(settings) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(settings));
-  } catch {
-    // Storage is switched off or full: the settings hold until the page is closed.
-  }
+  kept.set(JSON.stringify(settings));
 }
 
 /** What is wrong with a value of an option, "" if nothing. */
 export function problemWith(option, value) {
   if (value === null && option.mayBeEmpty) return "";
   const isNumber = typeof value === "number" && Number.isFinite(value);
-  if (!isNumber || value < option.low || value > option.high || (option.step === 1 && !Number.isInteger(value))) {
+  if (
+    !isNumber ||
+    value < option.low ||
+    value > option.high ||
+    (option.step === 1 && !Number.isInteger(value))
+  ) {
     const kind = option.step === 1 ? "A whole number" : "A number";
     return `${kind} from ${option.low} to ${option.high}${option.mayBeEmpty ? ", or nothing" : ""}.`;
   }

@@ -1,4 +1,4 @@
-/** Server-sent events from the body of a response (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
+/** Server-sent events from the body of a response (HTML Living Standard, 9.2.6). */
 
 /** Collects the data of events from text that comes in pieces of any size. */
 export class EventParser {

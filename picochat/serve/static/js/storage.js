@@ -26,7 +26,7 @@ function finished(transaction) {
 }
 
 /** A store that is open. */
-export class Storage {
+export class ConversationStore {
   #database;
   #channel = new BroadcastChannel("picochat.conversations");
 
@@ -45,7 +45,7 @@ export class Storage {
       const database = await promised(request);
       // Another tab may hold a newer version of the page.
       database.onversionchange = () => database.close();
-      return new Storage(database);
+      return new ConversationStore(database);
     } catch {
       return null;
     }

@@ -4,7 +4,7 @@
  *
  *   conversation  {id, title, system, created, updated, root: {children, chosen}}
  *   question      {id, role: "user", text, children, chosen}
- *   answer        {id, role: "assistant", parts: [{type, text}], tokens, children, chosen, ...}; see answer.js
+ *   answer        {id, role: "assistant", parts: [{type, text}], children, chosen, ...}; see answer.js
  *
  * `chosen` is the index of the child that the conversation goes on with.
  */
@@ -15,7 +15,14 @@ export const TITLE_LENGTH = 60;
 
 export function newConversation() {
   const now = Date.now();
-  return { id: newId(), title: "", system: "", created: now, updated: now, root: { children: [], chosen: 0 } };
+  return {
+    id: newId(),
+    title: "",
+    system: "",
+    created: now,
+    updated: now,
+    root: { children: [], chosen: 0 },
+  };
 }
 
 export function newQuestion(text) {
@@ -117,6 +124,8 @@ function contentOf(parts) {
 export function holds(conversation, words) {
   const wanted = words.toLocaleLowerCase().split(/\s+/).filter(Boolean);
   if (!wanted.length) return true;
-  const told = [conversation.title, ...Array.from(allNodes(conversation), textOf)].join("\n").toLocaleLowerCase();
+  const told = [conversation.title, ...Array.from(allNodes(conversation), textOf)]
+    .join("\n")
+    .toLocaleLowerCase();
   return wanted.every((word) => told.includes(word));
 }

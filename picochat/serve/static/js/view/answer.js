@@ -1,4 +1,4 @@
-/** What a model said: text, thinking and calls of the calculator in their order. Only what changed is redrawn. */
+/** What a model said: text, thinking and calls of the calculator. Only what has changed is drawn again. */
 
 import { h } from "../dom.js";
 import { icon } from "../icons.js";
@@ -104,7 +104,15 @@ class ToolCell {
     this.#result = h("output", {});
     const label = h("span", { class: "hidden" }, "Calculator: ");
     const equals = h("span", { class: "equals" }, "=");
-    this.element = h("div", { class: "tool" }, icon("calculator"), label, this.#expression, equals, this.#result);
+    this.element = h(
+      "div",
+      { class: "tool" },
+      icon("calculator"),
+      label,
+      this.#expression,
+      equals,
+      this.#result,
+    );
   }
 
   update({ expression, result }) {

@@ -2,6 +2,7 @@
 
 import { byId, h } from "../dom.js";
 import { icon } from "../icons.js";
+import { Kept } from "../kept.js";
 import { nameOf } from "../tree.js";
 import { visible } from "../visible.js";
 
@@ -10,7 +11,7 @@ const THEMES = [
   { name: "light", label: "Theme: light", image: "sun" },
   { name: "dark", label: "Theme: dark", image: "moon" },
 ];
-const THEME_KEY = "picochat.theme";
+const kept = new Kept("localStorage", "picochat.theme");
 
 export class Bar {
   constructor(app) {
@@ -43,19 +44,32 @@ export class Bar {
       const again = { type: "button", class: "plain", onclick: () => this.app.findModels() };
       return [h("p", {}, visible(message)), h("button", again, "Try again")];
     }
-    const field = h("input", { type: "password", "aria-label": "API key", placeholder: "API key", autocomplete: "off" });
+    const field = h("input", {
+      type: "password",
+      "aria-label": "API key",
+      placeholder: "API key",
+      autocomplete: "off",
+    });
     const onsubmit = (event) => {
       event.preventDefault();
-      this.app.useKey(field.value);
+      this.app.useKey(field.value).then(() => byId("prompt").focus());
     };
-    return [h("form", { onsubmit }, h("p", {}, message), field, h("button", { type: "submit", class: "primary" }, "Use it"))];
+    return [
+      h(
+        "form",
+        { onsubmit },
+        h("p", {}, message),
+        field,
+        h("button", { type: "submit", class: "primary" }, "Use it"),
+      ),
+    ];
   }
 
   #drawTitle() {
     const { current } = this.app;
-    const name = current.root.children.length ? visible(nameOf(current)) : "";
+    const name = visible(nameOf(current));
     byId("title").textContent = name;
-    document.title = name ? `${name} · picochat` : "picochat";
+    document.title = current.root.children.length ? `${name} · picochat` : "picochat";
   }
 
   #nextTheme() {
@@ -63,11 +77,7 @@ export class Bar {
     const next = THEMES[(THEMES.findIndex(({ name }) => name === shown) + 1) % THEMES.length].name;
     if (next === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = next;
-    try {
-      localStorage.setItem(THEME_KEY, next);
-    } catch {
-      // Storage is switched off: the theme holds until the page is closed.
-    }
+    kept.set(next);
     this.#drawTheme(next);
   }
 

@@ -2,10 +2,11 @@
 
 import { isEmpty, numTokens, tokensPerSecond } from "../answer.js";
 import { byId, eachFrame, h } from "../dom.js";
+import { Kept } from "../kept.js";
 import { pathOf } from "../tree.js";
 import { usedContext } from "./message.js";
 
-const DRAFT = "picochat.draft";
+const draft = new Kept("sessionStorage", "picochat.draft");
 const MAX_HEIGHT = 240;
 
 export class Composer {
@@ -13,7 +14,7 @@ export class Composer {
     this.app = app;
     this.transcript = transcript;
     this.field = byId("prompt");
-    this.field.value = sessionStorage.getItem(DRAFT) ?? "";
+    this.field.value = draft.get();
     this.field.addEventListener("input", () => this.#fit());
     this.field.addEventListener("keydown", (event) => this.#onKey(event));
     byId("composer").addEventListener("submit", (event) => {
@@ -55,7 +56,7 @@ export class Composer {
   }
 
   #fit() {
-    sessionStorage.setItem(DRAFT, this.field.value);
+    draft.set(this.field.value);
     this.field.style.setProperty("height", "auto");
     this.field.style.setProperty("height", `${Math.min(MAX_HEIGHT, this.field.scrollHeight)}px`);
     byId("send").disabled = !this.field.value.trim();
@@ -86,13 +87,17 @@ export class Composer {
     meter.max = length;
     meter.value = used;
     meter.classList.toggle("is-nearly-full", used > 0.85 * length);
-    byId("context-text").replaceChildren(h("span", { class: "wide-only" }, "context "), `${isGrowing ? "≈ " : ""}${used} of ${length}`);
+    byId("context-text").replaceChildren(
+      h("span", { class: "wide-only" }, "context "),
+      `${isGrowing ? "≈ " : ""}${used} of ${length}`,
+    );
   }
 }
 
 function progress({ answer, waiting, began }) {
   if (waiting) return `Busy; again in ${waiting} s`;
-  if (isEmpty(answer)) return `Waiting for the first token, ${((performance.now() - began) / 1000).toFixed(1)} s`;
+  if (isEmpty(answer))
+    return `Waiting for the first token, ${((performance.now() - began) / 1000).toFixed(1)} s`;
   const speed = tokensPerSecond(answer);
   const rate = speed ? ` · ${speed.toFixed(speed < 10 ? 1 : 0)} tok/s` : "";
   return `${numTokens(answer)} tokens${rate} · first ${(answer.firstMs / 1000).toFixed(2)} s`;

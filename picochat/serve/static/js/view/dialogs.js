@@ -15,7 +15,16 @@ export function confirmed(question, yes) {
 /** Show the shortcuts; `isOn` and `onToggle` are those of the keys that are single letters. */
 export function showShortcuts(isOn, onToggle) {
   const rows = SHORTCUTS.map(({ keys, does }) =>
-    h("tr", {}, h("td", {}, keys.map((key) => h("kbd", {}, key))), h("td", {}, does)),
+    h(
+      "tr",
+      {},
+      h(
+        "td",
+        {},
+        keys.map((key) => h("kbd", {}, key)),
+      ),
+      h("td", {}, does),
+    ),
   );
   const box = h("input", { type: "checkbox", onchange: () => onToggle(box.checked) });
   box.checked = isOn;

@@ -22,7 +22,8 @@ export class Drawers {
       byId(panel.button).addEventListener("click", () => this.toggle(panel.id));
     }
     document.addEventListener("click", (event) => {
-      if (event.target.closest("[data-close]")) this.toggle(event.target.closest("[data-close]").dataset.close);
+      if (event.target.closest("[data-close]"))
+        this.toggle(event.target.closest("[data-close]").dataset.close);
     });
     byId("backdrop").addEventListener("click", () => this.closeOverlay());
     this.#draw();

@@ -27,9 +27,20 @@ export class Empty {
     this.stage = h("p", { class: "soft" });
     byId("empty").append(
       h("h2", {}, "What would you like to ask?"),
-      h("p", { class: "soft" }, "A model trained on picochat’s built-in world knows the people of a small valley, and works out sums with a calculator."),
+      h(
+        "p",
+        { class: "soft" },
+        "A model trained on picochat’s built-in world knows the people of a small valley, " +
+          "and works out sums with a calculator.",
+      ),
       h("div", { class: "suggestions" }, SUGGESTIONS.map(ask)),
-      h("p", { class: "soft" }, "Press ", h("span", { class: "inline-icon" }, icon("bars")), " below an answer to see how likely each of its words was."),
+      h(
+        "p",
+        { class: "soft" },
+        "Press ",
+        h("span", { class: "inline-icon" }, icon("bars")),
+        " below an answer to see how likely each of its words was.",
+      ),
       this.stage,
     );
     for (const name of ["conversation", "models"]) app.addEventListener(name, () => this.#update());
@@ -38,6 +49,8 @@ export class Empty {
   #update() {
     byId("empty").hidden = this.app.current.root.children.length > 0;
     const isRaw = this.app.model?.stage === "pretrain";
-    this.stage.textContent = isRaw ? "This model was only pretrained: it goes on with texts and knows no conversations." : "";
+    this.stage.textContent = isRaw
+      ? "This model was only pretrained: it goes on with texts and knows no conversations."
+      : "";
   }
 }

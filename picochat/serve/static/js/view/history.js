@@ -19,7 +19,9 @@ export class History {
     for (const name of ["list", "conversation"]) app.addEventListener(name, () => this.#draw());
     this.search.addEventListener("input", () => this.#draw());
     byId("new").addEventListener("click", () => this.#startNew());
-    byId("export-all").addEventListener("click", () => save("conversations.jsonl", toJsonl(app.conversations)));
+    byId("export-all").addEventListener("click", () =>
+      save("conversations.jsonl", toJsonl(app.conversations)),
+    );
     byId("delete-all").addEventListener("click", () => this.#deleteAll());
   }
 
@@ -32,15 +34,20 @@ export class History {
   #draw() {
     // A name that is being typed must not go away because an answer was saved meanwhile.
     if (this.#renaming?.isConnected) return;
-    const focused = document.activeElement?.closest?.("#conversations li")?.dataset.id;
+    const focused = document.activeElement?.closest?.("#conversations li");
+    const place = focused ? [...this.list.children].indexOf(focused) : -1;
     const found = this.app.conversations.filter((conversation) => holds(conversation, this.search.value));
     this.list.replaceChildren(...found.map((conversation) => this.#row(conversation)));
     if (!found.length) {
-      const text = this.search.value.trim() ? "No conversation holds these words." : "Conversations are kept here, in this browser.";
+      const text = this.search.value.trim()
+        ? "No conversation holds these words."
+        : "Conversations are kept here, in this browser.";
       this.list.append(h("li", { class: "none" }, text));
     }
     byId("export-all").disabled = byId("delete-all").disabled = !this.app.conversations.length;
-    if (focused) this.list.querySelector(`[data-id="${focused}"] .open`)?.focus();
+    if (!focused) return;
+    const row = this.list.querySelector(`[data-id="${focused.dataset.id}"]`) ?? this.list.children[place];
+    (row?.querySelector(".open") ?? this.search).focus();
   }
 
   #row(conversation) {
@@ -53,10 +60,21 @@ export class History {
         onclick: () => (this.app.open(conversation), this.drawers.closeOverlay()),
       },
       h("span", { class: "name", dir: "auto" }, name),
-      this.app.running.has(conversation.id) && h("span", { class: "dot", role: "img", "aria-label": "being answered" }),
+      this.app.running.has(conversation.id) &&
+        h("span", { class: "dot", role: "img", "aria-label": "being answered" }),
     );
     const tool = (label, image, onclick) =>
-      h("button", { type: "button", class: "icon-button small", title: label, "aria-label": `${label}: ${name}`, onclick }, icon(image));
+      h(
+        "button",
+        {
+          type: "button",
+          class: "icon-button small",
+          title: label,
+          "aria-label": `${label}: ${name}`,
+          onclick,
+        },
+        icon(image),
+      );
     const row = h(
       "li",
       { "data-id": conversation.id, class: isCurrent ? "is-current" : "" },
@@ -99,7 +117,8 @@ export class History {
 
   async #deleteAll() {
     const count = this.app.conversations.length;
-    const question = `Delete ${count === 1 ? "the conversation" : `all ${count} conversations`} kept in this browser?`;
+    const what = count === 1 ? "the conversation" : `all ${count} conversations`;
+    const question = `Delete ${what} kept in this browser?`;
     if (!(await confirmed(question, "Delete"))) return;
     const restore = await this.app.delete([...this.app.conversations]);
     toast("All conversations are deleted.", { label: "Undo", onclick: restore });

@@ -8,7 +8,13 @@ import { AnswerView } from "./answer.js";
 
 /** A button that the transcript acts upon. */
 function action(name, label, image, attributes = {}) {
-  const shared = { type: "button", class: "icon-button small", "data-action": name, title: label, "aria-label": label };
+  const shared = {
+    type: "button",
+    class: "icon-button small",
+    "data-action": name,
+    title: label,
+    "aria-label": label,
+  };
   return h("button", { ...shared, ...attributes }, icon(image));
 }
 
@@ -30,7 +36,11 @@ class MessageView {
     this.node = node;
     this.siblings = parent.children.length;
     this.index = parent.children.indexOf(node);
-    this.element = h("article", { class: `message ${node.role}`, "data-id": node.id }, h("h2", { class: "hidden" }, name));
+    this.element = h(
+      "article",
+      { class: `message ${node.role}`, "data-id": node.id },
+      h("h2", { class: "hidden" }, name),
+    );
   }
 }
 
@@ -71,7 +81,13 @@ export class AnswerMessageView extends MessageView {
     this.element.setAttribute("aria-busy", isRunning);
     this.element.classList.toggle("is-running", isRunning);
     this.element.classList.toggle("is-waiting", isRunning && isEmpty(node));
-    const state = JSON.stringify([isRunning, generation?.waiting ?? 0, this.showsTokens, node.reason, contextLength]);
+    const state = JSON.stringify([
+      isRunning,
+      generation?.waiting ?? 0,
+      this.showsTokens,
+      node.reason,
+      contextLength,
+    ]);
     if (state === this.#stateShown) return;
     this.#stateShown = state;
     if (isRunning) {
@@ -109,10 +125,19 @@ function waitingNote(seconds) {
 
 function errorBox({ kind, message }) {
   const retry = h("button", { type: "button", class: "plain", "data-action": "again" }, "Try again");
-  const truncate = h("button", { type: "button", class: "plain", "data-action": "truncate" }, "Leave out the oldest turns");
+  const truncate = h(
+    "button",
+    { type: "button", class: "plain", "data-action": "truncate" },
+    "Leave out the oldest turns",
+  );
   const start = h("button", { type: "button", class: "plain", "data-action": "new" }, "New conversation");
   const cures = kind === "context" ? [truncate, start] : [retry];
-  return h("div", { class: "error", role: "alert" }, h("p", {}, visible(message)), h("p", { class: "cures" }, cures));
+  return h(
+    "div",
+    { class: "error", role: "alert" },
+    h("p", {}, visible(message)),
+    h("p", { class: "cures" }, cures),
+  );
 }
 
 /** Tokens, speed, time to the first token, context and seed of an answer that has ended. */
@@ -127,7 +152,11 @@ function facts(node, contextLength) {
     node.usage && contextLength && `context ${usedContext(node)} of ${contextLength}`,
     node.seed !== null && `seed ${node.seed}`,
   ];
-  return h("p", { class: "facts" }, told.filter(Boolean).map((fact) => h("span", {}, fact)));
+  return h(
+    "p",
+    { class: "facts" },
+    told.filter(Boolean).map((fact) => h("span", {}, fact)),
+  );
 }
 
 /** Tokens of the prompt and the answer. */

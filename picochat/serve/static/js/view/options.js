@@ -29,7 +29,12 @@ export class OptionsPanel {
   }
 
   #sections() {
-    const close = { type: "button", class: "icon-button close", "data-close": "options", "aria-label": "Close options" };
+    const close = {
+      type: "button",
+      class: "icon-button close",
+      "data-close": "options",
+      "aria-label": "Close options",
+    };
     const reset = { type: "button", class: "quiet", onclick: () => this.#reset() };
     const keys = { type: "button", class: "quiet", onclick: () => this.showShortcuts() };
     const download = (label, ending) => {
@@ -110,7 +115,11 @@ function describe(model) {
     model.num_parameters && `${(model.num_parameters / 1e6).toFixed(1)} M parameters`,
     model.context_length && `${model.context_length} tokens of context`,
     model.int8 && "int8",
-    { pretrain: "pretrained only: it knows no conversations", sft: "fine-tuned", grpo: "practised with GRPO" }[model.stage],
+    {
+      pretrain: "pretrained only: it knows no conversations",
+      sft: "fine-tuned",
+      grpo: "practised with GRPO",
+    }[model.stage],
   ];
   return facts.filter(Boolean).join(", ");
 }
@@ -124,20 +133,36 @@ class OptionRow {
     const described = { "aria-describedby": `${id}-help` };
     this.field = h("input", {
       ...{ ...described, id, type: "number", inputmode: "decimal", placeholder: option.empty ?? "" },
-      ...{ min: option.low, max: option.high, step: option.step === 1 ? 1 : "any", class: option.to ? "" : "wide" },
+      ...{
+        min: option.low,
+        max: option.high,
+        step: option.step === 1 ? 1 : "any",
+        class: option.to ? "" : "wide",
+      },
       onchange: () => this.#set(this.field.value === "" ? null : Number(this.field.value)),
     });
     this.slider =
       option.to &&
       h("input", {
-        ...{ ...described, type: "range", min: option.low === 0.01 ? 0 : option.low, max: option.to, step: option.step },
+        ...{
+          ...described,
+          type: "range",
+          min: option.low === 0.01 ? 0 : option.low,
+          max: option.to,
+          step: option.step,
+        },
         ...{ "aria-label": option.label },
         oninput: () => this.#set(Math.max(option.low, Number(this.slider.value))),
       });
     this.reset = h(
       "button",
       {
-        ...{ type: "button", class: "icon-button small", title: "Reset", "aria-label": `Reset ${option.label}` },
+        ...{
+          type: "button",
+          class: "icon-button small",
+          title: "Reset",
+          "aria-label": `Reset ${option.label}`,
+        },
         onclick: () => (this.app.setSampling(option.name, option.initial), this.field.focus()),
       },
       icon("again"),

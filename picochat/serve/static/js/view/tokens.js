@@ -21,7 +21,9 @@ export function percent(probability) {
 
 /** What the colours mean. */
 export function legend() {
-  const names = LEVELS.map((lowest, level) => (lowest ? `≥ ${100 * lowest} %` : `< ${100 * LEVELS[level - 1]} %`));
+  const names = LEVELS.map((lowest, level) =>
+    lowest ? `≥ ${100 * lowest} %` : `< ${100 * LEVELS[level - 1]} %`,
+  );
   const samples = names.map((name, level) => h("span", { class: `token level-${level}` }, name));
   return h("p", { class: "legend" }, "The token's probability: ", samples);
 }
@@ -69,7 +71,10 @@ export class TokenStrip {
     const to = places[event.key];
     if (to === undefined || to < 0 || to > last) return;
     event.preventDefault();
-    for (const [index, isCurrent] of [[at, false], [to, true]]) {
+    for (const [index, isCurrent] of [
+      [at, false],
+      [to, true],
+    ]) {
       this.element.children[index].tabIndex = isCurrent ? 0 : -1;
       this.element.children[index].setAttribute("aria-selected", isCurrent);
     }
@@ -85,7 +90,15 @@ function showCard(element, token) {
   if (!rows.some((row) => row.text === token.text)) rows.push({ text: token.text, probability: chosen });
   const head = h("p", {}, h("code", {}, visibleToken(token.text)), ` ${percent(chosen)}`);
   const note = h("p", { class: "soft" }, `log-probability ${token.logprob.toFixed(3)}`);
-  const table = h("table", {}, h("tbody", {}, rows.map((row) => alternative(row, token.text))));
+  const table = h(
+    "table",
+    {},
+    h(
+      "tbody",
+      {},
+      rows.map((row) => alternative(row, token.text)),
+    ),
+  );
   card.replaceChildren(head, note, table);
   card.hidden = false;
   place(card, element);

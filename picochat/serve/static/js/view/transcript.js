@@ -7,12 +7,16 @@ import { AnswerMessageView, QuestionView } from "./message.js";
 import { hideCard } from "./tokens.js";
 
 const NEAR_END = 80;
+/** What can be done while an answer is being written. */
+const WHILE_RUNNING = new Set(["copy", "tokens"]);
 
 export class Transcript {
   #views = [];
   #isAtEnd = true;
   #speech = null;
   #closeEditor = () => {};
+  /** Id of the conversation that is shown. */
+  #shown = "";
   /** Answers whose tokens are shown. */
   #withTokens = new Set();
 
@@ -63,7 +67,8 @@ export class Transcript {
     }
     this.#updateAll();
     this.#refocus(hadFocus);
-    if (same < path.length) this.toEnd();
+    if (current.id !== this.#shown || this.app.generation) this.toEnd();
+    this.#shown = current.id;
   }
 
   #isCurrent(view, node) {
@@ -82,7 +87,10 @@ export class Transcript {
   }
 
   #update(view) {
-    view.update(this.app.generation, this.app.models.find(({ id }) => id === view.node.model)?.context_length);
+    view.update(
+      this.app.generation,
+      this.app.models.find(({ id }) => id === view.node.model)?.context_length,
+    );
   }
 
   #drawAnswer() {
@@ -121,7 +129,7 @@ export class Transcript {
 
   #onClick(event) {
     const button = event.target.closest("[data-action]");
-    if (!button || this.app.generation) return;
+    if (!button || (this.app.generation && !WHILE_RUNNING.has(button.dataset.action))) return;
     const view = this.#views.find((candidate) => candidate.element.contains(button));
     const { node } = view;
     const actions = {
