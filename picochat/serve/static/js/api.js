@@ -18,14 +18,14 @@ export const apiKey = new Kept("sessionStorage", "picochat.key");
 
 /** The models that are served. */
 export async function listModels() {
-  const response = await request("/v1/models");
+  const response = await request("v1/models");
   return (await response.json()).data;
 }
 
 /** Whether the server answers at all. */
 export async function isAlive() {
   try {
-    return (await fetch("/health", { cache: "no-store" })).ok;
+    return (await fetch("health", { cache: "no-store" })).ok;
   } catch {
     return false;
   }
@@ -33,7 +33,7 @@ export async function isAlive() {
 
 /** Ask for an answer; yield the chunks of its stream. An abort of `signal` ends it with an AbortError. */
 export async function* streamChat(body, signal) {
-  const response = await request("/v1/chat/completions", {
+  const response = await request("v1/chat/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
