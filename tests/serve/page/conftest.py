@@ -162,7 +162,9 @@ def address_with_key(engine: Engine) -> Iterator[str]:
 @pytest.fixture
 def narrow_address(engine: Engine, unhurried: None) -> Iterator[str]:
     """A server that writes one answer at a time and lets nobody wait."""
-    with serving({"tiny": Served(name="tiny", engine=engine)}, limits=Limits(max_rows=1, max_waiting=0)) as url:
+    with serving(
+        {"tiny": Served(name="tiny", engine=engine)}, limits=Limits(max_rows=1, max_waiting=0)
+    ) as url:
         yield url
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from picochat.tokenizer.messages import parse_messages
 from tests.serve.page.conftest import ANSWERS, FACT, HOSTILE, MARKUP, STORY, SUM, Open, Visit
@@ -214,7 +214,7 @@ def test_token_probabilities(visit: Visit):
     expect(card.locator("tr.is-chosen")).to_have_count(1)
     shares = [float(text.split()[-2]) for text in card.locator(".number").all_inner_texts()]
     assert shares == sorted(shares, reverse=True)
-    assert 99 < shares[0] <= 100
+    assert 90 < shares[0] <= 100
     tokens.first.focus()
     page.keyboard.press("ArrowRight")
     expect(tokens.nth(1)).to_be_focused()
@@ -298,7 +298,9 @@ def test_the_keyboard_does_it_all(visit: Visit, slowly: None):
     expect(page.locator(".editor")).to_have_count(0)
     visit.press("p")
     expect(page.locator(".tokens")).to_be_visible()
-    visit.press("n", "?")
+    visit.press("n")
+    expect(page.locator(".message")).to_have_count(0)
+    visit.press("?")
     expect(page.locator("#dialog")).to_be_visible()
     page.get_by_label("Single keys work").uncheck()
     page.keyboard.press("Escape")
@@ -313,14 +315,14 @@ def test_focus_is_seen_wherever_it_goes(visit: Visit):
     page.click("#show-options")
     page.evaluate("document.activeElement.blur()")
     seen = set()
-    for _ in range(60):
+    for _ in range(90):
         page.keyboard.press("Tab")
         told = page.evaluate(
             "() => { const e = document.activeElement; const s = getComputedStyle(e);"
             " return [e.id || e.className || e.tagName, s.outlineStyle, parseFloat(s.outlineWidth)] }"
         )
         if told[0] == "BODY":
-            break
+            continue
         seen.add(told[0])
         assert told[1] != "none", told
         assert told[2] >= 2, told

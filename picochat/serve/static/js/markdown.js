@@ -41,7 +41,7 @@ export function blocks(text) {
       block = null;
     } else if (block?.kind === "list" && (ITEM.test(line) || /^ +\S/.test(line))) {
       block.lines.push(line);
-    } else if (ITEM.test(line)) {
+    } else if (ITEM.test(line) && !(block?.kind === "paragraph" && isLaterNumber(line))) {
       block = { kind: "list", lines: [line] };
       found.push(block);
     } else if (block?.kind === "paragraph") {
@@ -52,6 +52,11 @@ export function blocks(text) {
     }
   }
   return found;
+}
+
+/** A sentence may happen to break before `1986. `: within a paragraph only a 1 begins a list. */
+function isLaterNumber(line) {
+  return ![undefined, "1"].includes(ITEM.exec(line)[3]);
 }
 
 function isClosing(line, fence) {
