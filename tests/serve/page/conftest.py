@@ -1,4 +1,4 @@
-"""The page in a real browser, from the real server, which serves a tiny model that has learned four answers."""
+"""The page in a real browser, from the real server, with a tiny model that has learned four answers."""
 
 import random
 import socket

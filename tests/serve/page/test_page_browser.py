@@ -267,9 +267,8 @@ def test_exports_read_back(visit: Visit, tmp_path: Path):
     row = json.loads(texts[".jsonl"])
     messages = parse_messages(row["messages"], where="export")
     assert [part.text for part in messages[1].parts] == [part["text"] for part in ANSWERS[SUM]]
-    assert texts[".md"] == (
-        f"**User**\n\n{SUM}\n\n**Assistant**\n\n> I take 20 from 74.\n\n    74-20\n\n    = 54\n\nSam has 54 more.\n"
-    )
+    sections = ["**User**", SUM, "**Assistant**", "> I take 20 from 74.", "    74-20", "    = 54"]
+    assert texts[".md"] == "\n\n".join([*sections, "Sam has 54 more."]) + "\n"
 
 
 def test_the_keyboard_does_it_all(visit: Visit, slowly: None):

@@ -174,12 +174,12 @@ def check_contrast(page: Page) -> None:
           const found = [];
           const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
           while (walker.nextNode()) {
-            const element = walker.currentNode.parentElement;
-            if (!walker.currentNode.data.trim() || !element.checkVisibility({ visibilityProperty: true })) continue;
+            const [element, text] = [walker.currentNode.parentElement, walker.currentNode.data.trim()];
+            if (!text || !element.checkVisibility({ visibilityProperty: true })) continue;
             if (element.closest(":disabled, option, .hidden, .skip, noscript")) continue;
             const [a, b] = [luminance(channels(getComputedStyle(element).color)), luminance(behind(element))];
             const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-            if (contrast < 4.5) found.push(`${contrast.toFixed(2)} ${element.className} ${walker.currentNode.data}`);
+            if (contrast < 4.5) found.push(`${contrast.toFixed(2)} ${element.className} ${text}`);
           }
           return found;
         }"""
