@@ -193,6 +193,31 @@ def test_conversations_are_kept_searched_renamed_and_deleted(visit: Visit):
     expect(page.locator("#conversations .none")).to_be_visible()
 
 
+def test_an_answer_goes_on_while_another_conversation_is_open(visit: Visit, slowly: None):
+    page = visit.page
+    visit.ask(STORY)
+    expect(last_answer(page).locator(".prose")).to_contain_text("Line 1 ")
+    page.click("#new")
+    expect(page.locator("#stop")).to_be_hidden()
+    assert visit.answer(FACT) == ANSWERS[FACT]
+    expect(page.get_by_label("being answered")).to_have_count(1)
+    page.locator("#conversations .open").filter(has_text=STORY).click()
+    visit.finish()
+    expect(last_answer(page).locator(".prose")).to_have_text(str(ANSWERS[STORY]))
+    expect(page.get_by_label("being answered")).to_have_count(0)
+
+
+def test_what_was_written_until_a_reload_is_kept(visit: Visit, slowly: None):
+    page = visit.page
+    visit.ask(STORY)
+    # It is saved every two seconds, some forty tokens.
+    expect(last_answer(page).locator(".prose")).to_contain_text("Line 9 ")
+    page.reload()
+    page.locator("#conversations .open").click()
+    expect(last_answer(page).locator(".prose")).to_contain_text("Line 1 of the story.")
+    expect(last_answer(page).locator(".ending")).to_contain_text("Interrupted")
+
+
 def test_two_tabs_see_the_same_conversations(visit: Visit):
     other = visit.page.context.new_page()
     other.goto(visit.page.url)

@@ -107,6 +107,8 @@ export class AnswerMessageView extends MessageView {
   }
 
   #buttons() {
+    // The box with the error holds what helps then.
+    if (this.node.error && isEmpty(this.node)) return [pager(this.siblings, this.index)].filter(Boolean);
     const hasTokens = this.node.parts.some((part) => part.tokens?.length);
     const tokens = { "aria-pressed": String(this.showsTokens) };
     return [

@@ -25,7 +25,7 @@ export function legend() {
     lowest ? `≥ ${100 * lowest} %` : `< ${100 * LEVELS[level - 1]} %`,
   );
   const samples = names.map((name, level) => h("span", { class: `token level-${level}` }, name));
-  return h("p", { class: "legend" }, "The token's probability: ", samples);
+  return h("p", { class: "legend" }, "Probability, before any sampling option: ", samples);
 }
 
 /** The tokens of a part, as one widget: the arrow keys walk through it. */
