@@ -1,10 +1,11 @@
 """Draw the chat page's pictures from a finished demo: `python docs/web_pictures.py` after `picochat demo`.
 
-Needs Chromium at /usr/bin/chromium, or where the environment variable CHROMIUM says.
+Other runs may be named as arguments. Needs Chromium at /usr/bin/chromium, or where the environment variable CHROMIUM says.
 """
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +18,14 @@ from picochat.serve.app import create_app
 from picochat.serve.models import load_models
 
 RUNS = ("demo", "demo-sft")
-FACTS = ("Where does Mara live?", "And what is her pet?")
+FACT = "Where does Mara live?"
 PROBLEM = "Sam has 74 mugs and Fred has 20. How many more mugs does Sam have than Fred?"
 
 
 @contextmanager
 def served() -> Iterator[str]:
     """Serve the demo's models as `picochat serve` does; yield the page's address."""
-    app = create_app(load_models(RUNS, device="auto", dtype="auto"))
+    app = create_app(load_models(sys.argv[1:] or RUNS, device="auto", dtype="auto"))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -51,19 +52,19 @@ def draw_wide(page: Page, path: Path) -> None:
     page.press("#option-temperature", "Tab")
     ask(page, "Tell me a story about Tom.")
     page.click("#new")
-    for text in FACTS:
+    for text in (FACT, PROBLEM):
         ask(page, text)
-    ask(page, PROBLEM)
     page.locator(".thinking summary").last.click()
     page.locator("[data-action=tokens]").last.click()
-    tokens = page.locator(".message:last-child .parts > .prose .token")
-    tokens.nth(min(2, tokens.count() - 1)).hover()
+    # The last one that the model was in doubt about, or else any.
+    tokens = page.locator(".message:last-child .token:not(.level-0)[role=option]")
+    (tokens if tokens.count() else page.locator(".message:last-child .token[role=option]")).last.hover()
     page.screenshot(path=path)
 
 
 def draw_phone(page: Page, path: Path) -> None:
     """The same question on a phone in the dark."""
-    for text in (FACTS[0], PROBLEM):
+    for text in (FACT, PROBLEM):
         ask(page, text)
     page.locator(".thinking summary").last.click()
     page.locator("#prompt").blur()

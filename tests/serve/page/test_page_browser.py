@@ -321,7 +321,7 @@ def test_the_keyboard_does_it_all(visit: Visit, slowly: None):
     page.keyboard.press("Escape")
     expect(page.locator(".editor")).to_have_count(0)
     visit.press("p")
-    expect(page.locator(".tokens")).to_be_visible()
+    expect(page.locator(".token[role=option]").first).to_be_focused()
     visit.press("n")
     expect(page.locator(".message")).to_have_count(0)
     visit.press("?")

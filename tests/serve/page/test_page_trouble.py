@@ -44,7 +44,7 @@ def test_a_conversation_that_is_too_long_is_told_and_cured(visit: Visit):
         if not full.count():
             visit.answer(STORY)
     expect(full).to_be_visible()
-    expect(page.locator("#context-meter")).to_have_class("is-nearly-full")
+    expect(page.locator("#context-meter")).to_have_class("share is-nearly-full")
     visit.answer(FACT)
     error = page.locator(".error")
     expect(error).to_contain_text("too long for the model's context")

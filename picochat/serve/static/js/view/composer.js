@@ -84,8 +84,9 @@ export class Composer {
     const isGrowing = this.app.generation?.answer === path.at(-1) && known !== path.at(-1);
     const used = Math.min(length, usedContext(known) + (isGrowing ? numTokens(path.at(-1)) : 0));
     const meter = byId("context-meter");
-    meter.max = length;
-    meter.value = used;
+    meter.style.setProperty("--share", used / length);
+    meter.setAttribute("aria-valuemax", length);
+    meter.setAttribute("aria-valuenow", used);
     meter.classList.toggle("is-nearly-full", used > 0.85 * length);
     byId("context-text").replaceChildren(
       h("span", { class: "wide-only" }, "context "),

@@ -89,7 +89,11 @@ function showCard(element, token) {
   // Drawn from further down than the list reaches.
   if (!rows.some((row) => row.text === token.text)) rows.push({ text: token.text, probability: chosen });
   const head = h("p", {}, h("code", {}, visibleToken(token.text)), ` ${percent(chosen)}`);
-  const note = h("p", { class: "soft" }, `log-probability ${token.logprob.toFixed(3)}`);
+  const note = h(
+    "p",
+    { class: "soft" },
+    `log-probability ${token.logprob.toFixed(3).replace("-0.000", "0.000")}`,
+  );
   const table = h(
     "table",
     {},

@@ -50,6 +50,12 @@ export class Transcript {
     view?.element.querySelector(`[data-action="${name}"]`)?.click();
   }
 
+  /** Show the newest answer's tokens and go to the first of them, or hide them again. */
+  walkTokens() {
+    this.act("tokens", "assistant");
+    this.#views.at(-1)?.element.querySelector(".parts > .prose .token")?.focus();
+  }
+
   #show() {
     hideCard();
     this.#closeEditor();
