@@ -191,10 +191,12 @@ def _chat_prompt(model: Served, messages: Sequence[Message], reserve: int | None
 
 
 def _newest(messages: Sequence[Message], limit: int) -> list[Message]:
-    """Return the system messages and as many of the last ones as have `limit` characters, but the last."""
+    """Return the system messages, and of the others the last ones that fit into `limit` characters with
+    them; the very last in any case."""
+    limit -= sum(_num_characters(message) for message in messages if message.role == "system")
     kept: list[Message] = []
     for message in reversed(messages):
-        limit -= _num_characters(message)
+        limit -= 0 if message.role == "system" else _num_characters(message)
         if message.role == "system" or limit >= 0 or not kept:
             kept.append(message)
     return kept[::-1]
