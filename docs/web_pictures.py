@@ -1,6 +1,7 @@
 """Draw the chat page's pictures from a finished demo: `python docs/web_pictures.py` after `picochat demo`.
 
-Other runs may be named as arguments. Needs Chromium at /usr/bin/chromium, or where the environment variable CHROMIUM says.
+Other runs may be named as arguments. Needs Chromium at /usr/bin/chromium, or where the environment variable
+CHROMIUM says.
 """
 
 import os
