@@ -20,6 +20,7 @@ from picochat.serve.models import load_models
 
 RUNS = ("demo", "demo-sft")
 FACT = "Where does Mara live?"
+STORY = "Tell me a story about Tom."
 PROBLEM = "Sam has 74 mugs and Fred has 20. How many more mugs does Sam have than Fred?"
 
 
@@ -47,24 +48,25 @@ def ask(page: Page, text: str) -> None:
 
 
 def draw_wide(page: Page, path: Path) -> None:
-    """A conversation with a sum, the tokens of its last answer coloured, and the options beside it."""
+    """A sum, a story whose tokens are coloured by probability, and the options beside them."""
     page.click("#show-options")
-    page.fill("#option-temperature", "0")
-    page.press("#option-temperature", "Tab")
-    ask(page, "Tell me a story about Tom.")
+    page.fill("#option-seed", "1")
+    page.press("#option-seed", "Tab")
+    ask(page, FACT)
     page.click("#new")
-    for text in (FACT, PROBLEM):
+    for text in (PROBLEM, STORY):
         ask(page, text)
-    page.locator(".thinking summary").last.click()
+    page.locator(".thinking summary").first.click()
     page.locator("[data-action=tokens]").last.click()
-    # The last one that the model was in doubt about, or else any.
-    tokens = page.locator(".message:last-child .token:not(.level-0)[role=option]")
-    (tokens if tokens.count() else page.locator(".message:last-child .token[role=option]")).last.hover()
+    # One that the model was in doubt about, or else any.
+    tokens = page.locator(".message:last-child :is(.level-2, .level-3, .level-4)[role=option]")
+    (tokens if tokens.count() else page.locator(".message:last-child [role=option]")).last.hover()
+    page.evaluate("document.querySelector('#options').scrollTop = 230")
     page.screenshot(path=path)
 
 
 def draw_phone(page: Page, path: Path) -> None:
-    """The same question on a phone in the dark."""
+    """A fact and a sum, on a phone in the dark."""
     for text in (FACT, PROBLEM):
         ask(page, text)
     page.locator(".thinking summary").last.click()
@@ -78,7 +80,7 @@ def main() -> None:
     chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     with served() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        wide = browser.new_page(viewport={"width": 1400, "height": 860})
+        wide = browser.new_page(viewport={"width": 1400, "height": 900})
         phone = browser.new_page(
             viewport={"width": 390, "height": 780},
             device_scale_factor=2,

@@ -137,7 +137,7 @@ class OptionRow {
         min: option.low,
         max: option.high,
         step: option.step === 1 ? 1 : "any",
-        class: option.to ? "" : "wide",
+        class: option.mayBeEmpty ? "wide" : "",
       },
       onchange: () => this.#set(this.field.value === "" ? null : Number(this.field.value)),
     });
