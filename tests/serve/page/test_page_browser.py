@@ -45,6 +45,7 @@ def test_a_conversation_with_a_tool_call_stop_and_regenerate(visit: Visit, slowl
     assert ANSWERS[STORY].startswith(partial)
     assert 20 < len(partial) < len(ANSWERS[STORY])
     expect(last_answer(page).locator(".ending")).to_have_text("Stopped.")
+    wait_until_idle(page)
 
     last_answer(page).get_by_label("Answer again").click()
     expect(last_answer(page)).to_have_attribute("aria-busy", "true")
@@ -54,6 +55,15 @@ def test_a_conversation_with_a_tool_call_stop_and_regenerate(visit: Visit, slowl
     last_answer(page).get_by_label("Version before").click()
     expect(last_answer(page).locator(".pager")).to_have_text("1 / 2")
     assert told.inner_text() == partial
+
+
+def wait_until_idle(page: Page) -> None:
+    """Wait until the server has given up what nobody waits for."""
+    for _ in range(100):
+        if "\npicochat_rows_active 0\n" in page.request.get(f"{page.url}metrics").text():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("the server goes on writing")
 
 
 def context_used(page: Page) -> str:

@@ -88,6 +88,16 @@ def test_events_are_the_same_however_the_stream_is_cut(visit: Visit):
     assert cuts == []
 
 
+def test_an_empty_call_keeps_its_place_before_its_result(visit: Visit):
+    parts = [
+        {"type": "text", "text": ""},
+        {"type": "tool_call", "text": ""},
+        {"type": "tool_result", "text": "error: empty"},
+    ]
+    body = "return it.messagesOf({ system: ' ' }, [{ role: 'assistant', parts: argument }]);"
+    assert run(visit, "tree.js", body, parts) == [{"role": "assistant", "content": parts[1:]}]
+
+
 def test_the_oldest_conversations_make_way(visit: Visit):
     rows = [{"id": str(number), "updated": number, "size": 10} for number in range(6)]
     body = "return it.overflow(argument.rows, '0', argument.most, argument.size);"

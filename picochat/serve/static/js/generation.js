@@ -18,6 +18,8 @@ export class Generation {
     this.onChange = onChange;
     /** Seconds until the next try, while the server is busy; else 0. */
     this.waiting = 0;
+    /** What the server said that makes it wait. */
+    this.why = "";
     /** When it was asked for, as of `performance.now()`. */
     this.began = performance.now();
   }
@@ -36,6 +38,7 @@ export class Generation {
         }
         if (!(error instanceof ApiError)) throw error;
         const mayRetry = error.kind === "busy" && isEmpty(answer) && tries < MAX_TRIES;
+        this.why = error.message;
         if (mayRetry && (await this.#wait(error.retryAfter))) continue;
         answer.reason = mayRetry ? "cancelled" : "error";
         if (!mayRetry) answer.error = { kind: error.kind, message: error.message };

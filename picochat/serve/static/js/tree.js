@@ -115,7 +115,8 @@ export function messagesOf(conversation, path) {
 }
 
 function contentOf(parts) {
-  const told = parts.filter((part) => part.text || part.type === "tool_result");
+  // An empty call counts: its result would otherwise stand alone.
+  const told = parts.filter((part) => part.text || part.type.startsWith("tool_"));
   if (told.every((part) => part.type === "text")) return told.map((part) => part.text).join("");
   return told.map(({ type, text }) => ({ type, text }));
 }

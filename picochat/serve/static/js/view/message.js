@@ -91,7 +91,7 @@ export class AnswerMessageView extends MessageView {
     if (state === this.#stateShown) return;
     this.#stateShown = state;
     if (isRunning) {
-      this.#after.replaceChildren(...(generation.waiting ? [waitingNote(generation.waiting)] : []));
+      this.#after.replaceChildren(...(generation.waiting ? [waitingNote(generation)] : []));
       this.#actions.replaceChildren();
     } else {
       this.#after.replaceChildren(...this.#ending(contextLength));
@@ -121,8 +121,8 @@ export class AnswerMessageView extends MessageView {
   }
 }
 
-function waitingNote(seconds) {
-  return h("p", { class: "ending" }, `The server is busy: its queue is full. Trying again in ${seconds} s.`);
+function waitingNote({ why, waiting }) {
+  return h("p", { class: "ending" }, `${why} Trying again in ${waiting} s.`);
 }
 
 function errorBox({ kind, message }) {
