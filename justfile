@@ -14,6 +14,10 @@ demo *options:
 workbench *options:
     python -m picochat workbench {{ options }}
 
+# models over HTTP, with a chat page
+serve *options:
+    python -m picochat serve {{ options }}
+
 # the fast tests
 test *options:
     python -m pytest {{ options }}

@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "sft": Command("sft", "Sft", "teach a trained model to answer, from conversations"),
     "grpo": Command("grpo", "Grpo", "let a model practise problems whose answers can be judged"),
     "chat": Command("chat", "Chat", "talk with a model"),
+    "serve": Command("serve", "Serve", "models over HTTP (OpenAI's API), with a chat page"),
     "workbench": Command("workbench", "OpenWorkbench", "the terminal app: chat, tokens, checkpoints"),
     "eval bpb": Command("eval", "EvalBpb", "bits per byte of a model on texts"),
     "eval arc": Command(

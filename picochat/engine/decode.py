@@ -2,11 +2,11 @@
 
 B: rows, T: new positions, V: vocabulary.
 
-Rows may come from different prompts, have different lengths and options, and leave at any step. A row whose
-tool result or other forced ids are due reads them while its mates go on sampling.
+Rows may come from different prompts, have different lengths and options, and join and leave at any step. A
+row whose tool result or other forced ids are due reads them while its mates go on sampling.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -22,11 +22,24 @@ from picochat.tokenizer.tokenizer import Tokenizer
 class Row:
     """One sequence: its prompt, its answer so far, and the ids that the model has still to read."""
 
-    def __init__(self, prompt_ids: Sequence[int], options: SamplingOptions, state: AnswerState) -> None:
+    def __init__(
+        self,
+        prompt_ids: Sequence[int],
+        options: SamplingOptions,
+        state: AnswerState,
+        *,
+        num_logprobs: int = 0,
+        score_prompt: bool = False,
+    ) -> None:
+        """`num_logprobs` is how many of the likeliest tokens are told beside each one chosen."""
         assert options.seed is not None
         self.prompt_ids = list(prompt_ids)
         self.options = options
         self.state = state
+        self.num_logprobs = num_logprobs
+        self.scored_prompt: list[Token] | None = [] if score_prompt else None
+        """The prompt from its second token on with log-probabilities, once it is read; None if not asked
+        for."""
         self.uniforms = UniformStream(options.seed, self.prompt_ids)
         opening = state.begin(self.prompt_ids)
         self.events: list[Event] = opening.events
@@ -51,7 +64,6 @@ class DecodeBatch:
         *,
         tokenizer: Tokenizer,
         forbidden: Sequence[int],
-        num_alternatives: int = 0,
     ) -> None:
         assert cache.batch_size == len(rows)
         self.model = model
@@ -59,12 +71,26 @@ class DecodeBatch:
         self.rows = list(rows)
         self._tokenizer = tokenizer
         self._forbidden = list(forbidden)
-        self._num_alternatives = num_alternatives
-        self._sampler = self._new_sampler()
+        self._sampler: Sampler | None = None
         self._seen_BV: torch.Tensor | None = None
-        if self._sampler.has_penalty:
-            shape = (len(rows), model.config.vocab_size)
-            self._seen_BV = torch.zeros(shape, dtype=torch.bool, device=model.device)
+
+    @torch.no_grad()
+    def join(self, row: Row, read: KVCache) -> None:
+        """Add a row between steps. `read`, a cache of one row, holds all but its pending ids; it is copied.
+
+        The batch's cache must have a row to spare.
+        """
+        if not self.rows:
+            self.cache.drop(range(self.cache.batch_size))
+        self.cache.append(read)
+        self.rows.append(row)
+        self._sampler = None
+
+    def cancel(self, rows: Collection[Row]) -> list[tuple[Row, list[Event]]]:
+        """End rows of this batch between steps; return their last events."""
+        happened = [(row, row.state.cancel()) for row in rows]
+        self._drop_finished()
+        return happened
 
     @torch.no_grad()
     def step(self) -> list[tuple[Row, list[Event]]]:
@@ -94,35 +120,38 @@ class DecodeBatch:
 
     def _sample(self, logits_BV: torch.Tensor) -> list[Token]:
         uniforms = [row.uniforms[row.state.num_sampled] for row in self.rows]
-        ids_B = self._sampler.draw(logits_BV, uniforms, self._seen_BV)
-        logprob_B, sampling_logprob_B = self._sampler.logprobs(logits_BV, ids_B)
+        sampler = self._sampler or self._meet_rows()
+        ids_B = sampler.draw(logits_BV, uniforms, self._seen_BV)
+        logprob_B, sampling_logprob_B = sampler.logprobs(logits_BV, ids_B)
         # One transfer from the device per step.
         results = torch.stack((ids_B.to(logprob_B.dtype), logprob_B, sampling_logprob_B), dim=1).tolist()
-        alternatives: list[tuple[tuple[int, float], ...]] = [()] * len(self.rows)
-        if self._num_alternatives:
-            top = logits_BV.log_softmax(dim=-1).topk(self._num_alternatives, dim=-1)
-            pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            alternatives = [tuple(zip(ids, logprobs, strict=True)) for ids, logprobs in pairs]
+        alternatives = likeliest(logits_BV, [row.num_logprobs for row in self.rows])
         return [
             Token(int(id), logprob=logprob, sampling_logprob=sampling_logprob, alternatives=others)
             for (id, logprob, sampling_logprob), others in zip(results, alternatives, strict=True)
         ]
 
-    def _new_sampler(self) -> Sampler:
+    def _meet_rows(self) -> Sampler:
+        """Prepare the sampler for the rows there are since some came or left."""
         options = [row.options for row in self.rows]
-        return Sampler(options, forbidden=self._forbidden, device=self.model.device)
+        self._sampler = Sampler(options, forbidden=self._forbidden, device=self.model.device)
+        self._seen_BV = None
+        if self._sampler.has_penalty:
+            shape = (len(self.rows), self.model.config.vocab_size)
+            self._seen_BV = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
+            for b, row in enumerate(self.rows):
+                sampled = [token.id for token in row.state.tokens if not token.forced]
+                self._seen_BV[b, [id for id in sampled if not self._tokenizer.is_special(id)]] = True
+        return self._sampler
 
     def _drop_finished(self) -> None:
-        kept = [b for b, row in enumerate(self.rows) if not row.state.finish_reason]
-        if len(kept) == len(self.rows):
-            return
-        self.rows = [self.rows[b] for b in kept]
-        # The last row's cache stays as it is: its owner may go on with it.
-        if kept:
-            self.cache = self.cache.keep(kept)
-            self._sampler = self._new_sampler()
-            if self._seen_BV is not None:
-                self._seen_BV = self._seen_BV[kept]
+        finished = [b for b, row in enumerate(self.rows) if row.state.finish_reason]
+        if len(finished) == len(self.rows):
+            # The last row's cache stays as it is: its owner may go on with it.
+            self.rows = []
+        elif finished:
+            self.rows = [self.rows[b] for b in self.cache.drop(finished)]
+            self._sampler = None
 
     def _make_room(self, num_new: int) -> None:
         """Replace the cache by a larger one if the next ids do not fit (tools may write more than was
@@ -132,11 +161,23 @@ class DecodeBatch:
             self.cache = _enlarged(self.cache, max(needed, self.cache.capacity * 3 // 2))
 
 
+def likeliest(logits_BV: torch.Tensor, counts: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
+    """Return for each row its `counts[b]` likeliest ids with their log-probabilities, best first."""
+    pairs: list[tuple[tuple[int, float], ...]] = [()] * len(counts)
+    wanting = [b for b, count in enumerate(counts) if count]
+    if wanting:
+        top = logits_BV[wanting].log_softmax(dim=-1).topk(max(counts), dim=-1)
+        for b, ids, logprobs in zip(wanting, top.indices.tolist(), top.values.tolist(), strict=True):
+            pairs[b] = tuple(zip(ids, logprobs, strict=True))[: counts[b]]
+    return pairs
+
+
 def _enlarged(cache: KVCache, capacity: int) -> KVCache:
     """Return a cache with the same rows and space for `capacity` tokens."""
     larger = KVCache(
         cache.config,
         batch_size=cache.batch_size,
+        max_rows=cache.max_rows,
         capacity=capacity,
         device=cache.keys_LBGCK.device,
         dtype=cache.keys_LBGCK.dtype,

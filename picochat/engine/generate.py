@@ -94,7 +94,7 @@ class Engine:
         """Ids that are never sampled."""
         self.current: Generation | None = None
         """The generation that has the cache."""
-        self._cache = self._new_cache(1, self.context)
+        self._cache = self.new_cache(1, self.context)
         # What the cache holds while no generation has it.
         self._held: list[int] = []
 
@@ -108,7 +108,7 @@ class Engine:
 
         Raises UserError for an empty prompt, one longer than the context, or ids outside of the vocabulary.
         """
-        row = self._new_row(prompt_ids, (options or SamplingOptions()).seeded())
+        row = self.new_row(prompt_ids, (options or SamplingOptions()).seeded(), num_logprobs=num_logprobs)
         shared = self._truncate_to_shared(row.prompt_ids)
         del row.pending[:shared]
         batch = DecodeBatch(
@@ -117,7 +117,6 @@ class Engine:
             [row],
             tokenizer=self.tokenizer,
             forbidden=self.forbidden,
-            num_alternatives=num_logprobs,
         )
         self.current = Generation(self, row, batch)
         return self.current
@@ -141,7 +140,10 @@ class Engine:
         assert options.seed is not None
         seeds = [(options.seed + j) % (MAX_SEED + 1) for j in range(num_samples)]
         rows = [
-            [self._new_row(prompt_ids, replace(options, seed=seed)) for seed in seeds]
+            [
+                self.new_row(prompt_ids, replace(options, seed=seed), num_logprobs=num_logprobs)
+                for seed in seeds
+            ]
             for prompt_ids in prompts
         ]
         # A row is over before it began where a tool result that the prompt waits for does not fit.
@@ -153,7 +155,6 @@ class Engine:
                 active,
                 tokenizer=self.tokenizer,
                 forbidden=self.forbidden,
-                num_alternatives=num_logprobs,
             )
             while batch.rows:
                 batch.step()
@@ -172,7 +173,7 @@ class Engine:
     def forget(self) -> None:
         """Empty the cache: to be called when the model's weights have changed."""
         self.current, self._held = None, []
-        self._cache = self._new_cache(1, self.context)
+        self._cache = self.new_cache(1, self.context)
 
     def _check(self, prompt_ids: Sequence[int]) -> None:
         if not prompt_ids:
@@ -187,16 +188,30 @@ class Engine:
                 f"the prompt has ids outside of the vocabulary (0 to {self.tokenizer.vocab_size - 1})"
             )
 
-    def _new_row(self, prompt_ids: Sequence[int], options: SamplingOptions) -> Row:
+    def new_row(
+        self,
+        prompt_ids: Sequence[int],
+        options: SamplingOptions,
+        *,
+        num_logprobs: int = 0,
+        score_prompt: bool = False,
+    ) -> Row:
+        """Return an answer that has not begun, for a batch; `options` are seeded.
+
+        Raises UserError as `generate` does.
+        """
         self._check(prompt_ids)
         # The model may still say what follows a full context.
         room = self.context + 1 - len(prompt_ids)
-        return Row(prompt_ids, options, AnswerState(self.tokenizer, options, room=room))
+        state = AnswerState(self.tokenizer, options, room=room)
+        return Row(prompt_ids, options, state, num_logprobs=num_logprobs, score_prompt=score_prompt)
 
-    def _new_cache(self, batch_size: int, capacity: int) -> KVCache:
+    def new_cache(self, batch_size: int, capacity: int, *, max_rows: int | None = None) -> KVCache:
+        """Return an empty cache for the model."""
         return KVCache(
             self.model.config,
             batch_size=batch_size,
+            max_rows=max_rows,
             capacity=capacity,
             device=self.model.device,
             dtype=self.model.compute_dtype,
@@ -219,7 +234,7 @@ class Engine:
         num_read = [len(ids) - 1 for ids in distinct]
         longest = max(num_read)
         capacity = min(self.context, longest + 1 + max_tokens + TOOL_TOKENS)
-        cache = self._new_cache(len(distinct), capacity)
+        cache = self.new_cache(len(distinct), capacity)
         if longest:
             padded = [list(ids[:-1]) + [0] * (longest - len(ids) + 1) for ids in distinct]
             ids_BT = torch.tensor(padded, device=self.model.device)

@@ -32,14 +32,15 @@ def fit_prompt(tokenizer: Tokenizer, messages: Sequence[Message], *, context: in
     stay.
     """
     limit = context - min(reserve, context // 4)
-    kept = list(messages)
-    while len(ids := render_prompt(tokenizer, kept)) > limit:
-        questions = [i for i, message in enumerate(kept) if message.role == "user"]
-        if len(questions) < 2:
-            break
+    num_framing = len(render_prompt(tokenizer, []))
+    sizes = [len(render_prompt(tokenizer, [message])) - num_framing for message in messages]
+    kept = list(range(len(messages)))
+    questions = [i for i in kept if messages[i].role == "user"]
+    while len(questions) > 1 and num_framing + sum(sizes[i] for i in kept) > limit:
         first, second = questions[:2]
-        kept = kept[:first] + [m for m in kept[first:second] if m.role == "system"] + kept[second:]
-    return ids
+        kept = [i for i in kept if not first <= i < second or messages[i].role == "system"]
+        questions = questions[1:]
+    return render_prompt(tokenizer, [messages[i] for i in kept])
 
 
 class ChatSession:

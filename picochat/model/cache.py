@@ -3,6 +3,8 @@
 B: rows (sequences), G: key/value heads, C: capacity in tokens, K: channels of a head, T: new tokens.
 """
 
+from collections.abc import Iterable
+
 import torch
 
 from picochat.model.config import ModelConfig
@@ -12,6 +14,7 @@ class KVCache:
     """Per-layer key and value buffers, allocated once. Rows may hold sequences of different lengths.
 
     Slots at and past a row's length hold leftovers; attention masks them and the next tokens overwrite them.
+    Rows may come (`append`) and go (`drop`) within the buffers' `max_rows`.
     """
 
     def __init__(
@@ -19,17 +22,29 @@ class KVCache:
         config: ModelConfig,
         *,
         batch_size: int = 1,
+        max_rows: int | None = None,
         capacity: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config = config
         self.capacity = capacity or config.sequence_len
-        shape = (config.n_layer, batch_size, config.n_kv_head, self.capacity, config.head_dim)
-        self.keys_LBGCK = torch.zeros(shape, device=device, dtype=dtype)
-        self.values_LBGCK = torch.zeros(shape, device=device, dtype=dtype)
+        self.max_rows = max_rows or batch_size
+        shape = (config.n_layer, self.max_rows, config.n_kv_head, self.capacity, config.head_dim)
+        self._keys_LBGCK = torch.zeros(shape, device=device, dtype=dtype)
+        self._values_LBGCK = torch.zeros(shape, device=device, dtype=dtype)
         self.lengths: list[int] = [0] * batch_size
         """Tokens held by each row."""
+
+    @property
+    def keys_LBGCK(self) -> torch.Tensor:
+        """The keys of the rows there are, a view."""
+        return self._keys_LBGCK[:, : self.batch_size]
+
+    @property
+    def values_LBGCK(self) -> torch.Tensor:
+        """The values of the rows there are, a view."""
+        return self._values_LBGCK[:, : self.batch_size]
 
     @property
     def batch_size(self) -> int:
@@ -39,7 +54,7 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         """Memory of the buffers in bytes."""
-        return 2 * self.keys_LBGCK.numel() * self.keys_LBGCK.element_size()
+        return 2 * self._keys_LBGCK.numel() * self._keys_LBGCK.element_size()
 
     def write(self, layer: int, keys_BTGK: torch.Tensor, values_BTGK: torch.Tensor) -> None:
         """Store T new keys and values per row behind the row's tokens. Lengths are advanced by `advance`."""
@@ -62,7 +77,7 @@ class KVCache:
 
     def positions(self, num_new: int) -> torch.Tensor:
         """Return the positions (B, T) that the next `num_new` tokens of each row take."""
-        device = self.keys_LBGCK.device
+        device = self._keys_LBGCK.device
         return torch.tensor(self.lengths, device=device)[:, None] + torch.arange(num_new, device=device)
 
     def advance(self, num_new: list[int]) -> None:
@@ -75,6 +90,30 @@ class KVCache:
         assert all(new <= old for new, old in zip(lengths, self.lengths, strict=True))
         self.lengths = list(lengths)
 
+    def append(self, other: "KVCache") -> None:
+        """Add a row behind the others: a copy of the only row of `other`."""
+        assert other.batch_size == 1
+        assert self.batch_size < self.max_rows
+        (length,) = other.lengths
+        assert length <= self.capacity
+        row = self.batch_size
+        self._keys_LBGCK[:, row, :, :length] = other.keys_LBGCK[:, 0, :, :length]
+        self._values_LBGCK[:, row, :, :length] = other.values_LBGCK[:, 0, :, :length]
+        self.lengths.append(length)
+
+    def drop(self, rows: Iterable[int]) -> list[int]:
+        """Remove rows; the last ones move into the gaps. Return which row each one left was before."""
+        order = list(range(self.batch_size))
+        for row in sorted(rows, reverse=True):
+            last, length = len(order) - 1, self.lengths[-1]
+            if row != last:
+                self._keys_LBGCK[:, row, :, :length] = self._keys_LBGCK[:, last, :, :length]
+                self._values_LBGCK[:, row, :, :length] = self._values_LBGCK[:, last, :, :length]
+                order[row], self.lengths[row] = order[last], length
+            order.pop()
+            self.lengths.pop()
+        return order
+
     def fork(self, batch_size: int) -> "KVCache":
         """Return a cache of `batch_size` rows that all hold copies of this cache's only row."""
         assert self.batch_size == 1
@@ -83,9 +122,9 @@ class KVCache:
     def keep(self, rows: list[int]) -> "KVCache":
         """Return a cache that holds copies of the given rows, in that order (repetition allowed)."""
         other = object.__new__(KVCache)
-        other.config, other.capacity = self.config, self.capacity
-        index = torch.tensor(rows, device=self.keys_LBGCK.device)
-        other.keys_LBGCK = self.keys_LBGCK.index_select(1, index)
-        other.values_LBGCK = self.values_LBGCK.index_select(1, index)
+        other.config, other.capacity, other.max_rows = self.config, self.capacity, len(rows)
+        index = torch.tensor(rows, device=self._keys_LBGCK.device)
+        other._keys_LBGCK = self._keys_LBGCK.index_select(1, index)
+        other._values_LBGCK = self._values_LBGCK.index_select(1, index)
         other.lengths = [self.lengths[row] for row in rows]
         return other
