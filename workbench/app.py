@@ -13,7 +13,10 @@ from workbench.conversations import Store
 from workbench.engine_client import COMMAND, Crashed, EngineClient
 from workbench.screens.chat import ChatScreen
 from workbench.screens.checkpoints import CheckpointsScreen
+from workbench.screens.compare import CompareScreen
 from workbench.screens.dialogs import Confirm, Help
+from workbench.screens.monitor import MonitorScreen
+from workbench.screens.tensors import TensorsScreen
 from workbench.visible import visible
 
 
@@ -22,12 +25,19 @@ class Workbench(App[None]):
 
     CSS_PATH = "styles.tcss"
     TITLE = "picochat workbench"
-    MODES: ClassVar = {"chat": ChatScreen, "checkpoints": CheckpointsScreen}
+    MODES: ClassVar = {
+        "chat": ChatScreen,
+        "checkpoints": CheckpointsScreen,
+        "monitor": MonitorScreen,
+        "compare": CompareScreen,
+        "tensors": TensorsScreen,
+    }
     DEFAULT_MODE = "chat"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help"),
         Binding("f2", "switch_mode('chat')", "Chat"),
         Binding("f3", "switch_mode('checkpoints')", "Checkpoints"),
+        Binding("f4", "switch_mode('monitor')", "Monitor"),
         Binding("ctrl+q", "quit", "Quit", priority=True),
     ]
 

@@ -100,7 +100,17 @@ def start(
             raise UserError(f"{name} is taken; give the run another name") from error
     else:
         refuse_if_live(RunDir(folder))
-    command = [sys.executable, "-m", "picochat", stage, "--run", name, "--runs-dir", str(runs_dir), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "picochat",
+        stage,
+        "--run",
+        name,
+        "--runs-dir",
+        str(runs_dir),
+        *arguments,
+    ]
     if not is_new:
         command.append("--resume")
     apart: dict[str, Any] = {"start_new_session": True}

@@ -117,9 +117,7 @@ def cells(row: Row, columns: Sequence[str], *, now: float, marked: str = "") -> 
     values = _checkpoint_cells(row, now) if row.checkpoint else _run_cells(row, now)
     if row.key == marked:
         values["run"].append(" ◆", "bold yellow")
-    return [
-        _aligned(values.get(name, Text()), "right" if name in RIGHT else "left") for name in columns
-    ]
+    return [_aligned(values.get(name, Text()), "right" if name in RIGHT else "left") for name in columns]
 
 
 def _aligned(text: Text, side: str) -> Text:

@@ -1,7 +1,7 @@
 """The screen of an app as plain text, and goldens: such texts in files, reviewed as diffs.
 
-`UPDATE_GOLDENS=1 python -m pytest tests/workbench` writes the files anew. Nothing on a screen may come from the
-wall clock then: replace `workbench.clock.now`.
+`UPDATE_GOLDENS=1 python -m pytest tests/workbench` writes the files anew. Nothing on a screen may come from
+the wall clock then: replace `workbench.clock.now`.
 """
 
 import asyncio

@@ -120,7 +120,9 @@ class CheckpointsScreen(Screen[None]):
         columns = COLUMNS if self.size.width >= 100 else NARROW
         now = clock.now()
         table = self.query_one(StillTable)
-        table.show(columns, [(row.key, cells(row, columns, now=now, marked=self.marked)) for row in self.rows])
+        table.show(
+            columns, [(row.key, cells(row, columns, now=now, marked=self.marked)) for row in self.rows]
+        )
         live = sum(facts.is_live for facts in self._found)
         note = f"{len(self._found)} runs in {self.workbench.runs_dir}"
         note += f" · {live} live" if live else ""

@@ -19,6 +19,7 @@ MUTED = Style(dim=True)
 ZOOM = 2.0
 FEWEST_STEPS = 4.0
 
+
 class Plot(Widget, can_focus=True):
     """Lines over steps: log axis, value cursor, zoom along the steps. One light widget."""
 
@@ -214,10 +215,12 @@ class Plot(Widget, can_focus=True):
             event.stop()
             self.action_zoom(-1)
 
+
 def _at(line: Line, step: float) -> float | None:
     """Return a line's value at the last step up to `step`, or its first one."""
     index = max(bisect_right(line.steps, step) - 1, 0)
     return line.values[index] if len(line.values) else None
+
 
 def _step_axis(area: Range, width: int) -> str:
     """Return the line below a plot: a corner, and the first, middle and last step."""

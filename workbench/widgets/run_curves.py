@@ -44,3 +44,17 @@ def metric_lines(
         Line(name=name, steps=series.steps, values=series.values, colour=colour, is_faint=True),
         Line(name=name, steps=smooth.steps, values=smooth.values, colour=colour),
     ]
+
+
+FIRST = {
+    "grpo": ("reward", "accuracy", "loss", "length", "kl", "grad_norm", "tokens_per_second"),
+    "": ("loss", "eval bpb", "grad_norm", "tokens_per_second", "lr matrices"),
+}
+"""The curves that are looked at first, by stage."""
+
+
+def chart_metrics(curves: Curves, stage: str) -> list[str]:
+    """Return the names of a run's curves, the most telling ones first; validation is part of `loss`."""
+    first = FIRST.get(stage, FIRST[""])
+    known = [name for name in curves.series if name != "eval val_loss" or "loss" not in curves.series]
+    return [name for name in first if name in known] + sorted(name for name in known if name not in first)

@@ -52,6 +52,8 @@ class StillTable(DataTable[Text]):
         for name, cells in new:
             self.add_row(*cells, key=name)
         keys = [name for name, _ in new]
-        self.move_cursor(row=keys.index(key) if key in keys else min(row, max(len(keys) - 1, 0)), scroll=False)
+        self.move_cursor(
+            row=keys.index(key) if key in keys else min(row, max(len(keys) - 1, 0)), scroll=False
+        )
         self.scroll_to(y=scroll, animate=False)
         self.call_after_refresh(self._scroll_cursor_into_view)
