@@ -19,6 +19,7 @@ from workbench.colours import RAMPS
 from workbench.config import Settings, check_keys, choose_known, config_folder, read_settings, remember
 from workbench.engine_client import COMMAND, Crashed, EngineClient
 from workbench.keys import known_actions, told_keys
+from workbench.modes import MODES
 from workbench.screens.chat import ChatScreen
 from workbench.screens.dialogs import Confirm, Help
 from workbench.store import History, Store
@@ -30,25 +31,21 @@ QUIT_SECONDS = 2.0
 """How soon a second Ctrl-C has to follow to quit."""
 
 
-def checkpoints_screen() -> Screen[None]:
-    """Return the list of runs; it is not needed for the first frame."""
-    from workbench.screens.checkpoints import CheckpointsScreen
-
-    return CheckpointsScreen()
-
-
 class Workbench(App[None]):
     """Chat with what was trained, and look inside it."""
 
     CSS_PATH = "styles.tcss"
     TITLE = "picochat workbench"
     PAUSE_GC_ON_SCROLL = True
-    MODES: ClassVar = {"chat": ChatScreen, "checkpoints": checkpoints_screen}
+    MODES: ClassVar = MODES
     DEFAULT_MODE = "chat"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", id="help"),
         Binding("f2", "switch_mode('chat')", "Chat", id="chat"),
         Binding("f3", "switch_mode('checkpoints')", "Runs", id="checkpoints"),
+        Binding("f4", "switch_mode('monitor')", "Monitor", id="monitor"),
+        Binding("alt+d", "switch_mode('compare')", "Compare two checkpoints", show=False, id="compare"),
+        Binding("alt+t", "switch_mode('tensors')", "Tensors", show=False, id="tensors"),
         Binding("ctrl+p", "command_palette", "Commands", id="palette", priority=True),
         Binding("ctrl+q", "quit", "Quit", id="quit", priority=True),
         Binding("ctrl+c", "interrupt", "Copy, stop, or quit", show=False, id="interrupt", priority=True),

@@ -53,6 +53,10 @@ class EngineClient:
         self._waiting: dict[int, asyncio.Queue[Reply | Crashed]] = {}
         self._ids = count(1)
 
+    def twin(self) -> "EngineClient":
+        """Return a client for another process of the same kind."""
+        return EngineClient(self._command)
+
     def new_id(self) -> int:
         """Return an id for a request."""
         return next(self._ids)

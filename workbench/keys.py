@@ -9,25 +9,22 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from workbench.config import Action
+from workbench.modes import CLASSES, screen_class
 
 
 def known_actions(app: type[App[Any]]) -> dict[str, Action]:
     """Return every action that has a name, of the app, its screens and its widgets."""
-    from workbench.screens.chat import ChatScreen
-    from workbench.screens.checkpoints import CheckpointsScreen
     from workbench.screens.dialogs import AskPage, Choose
     from workbench.screens.score import ScoreScreen
     from workbench.widgets.messages import AnswerText, QuestionText
-    from workbench.widgets.sampling import SamplingPanel
     from workbench.widgets.token_text import TokenText
     from workbench.widgets.transcript import Earlier
 
     scopes: dict[str, Sequence[type[DOMNode]]] = {
         "app": (app,),
-        "chat": (ChatScreen, SamplingPanel),
+        **{mode: (screen_class(mode),) for mode in CLASSES},
         # Their keys are letters, which the prompt takes for itself.
         "messages": (AnswerText, QuestionText, TokenText, Earlier),
-        "checkpoints": (CheckpointsScreen,),
         "page": (AskPage,),
         "list": (Choose,),
         "score": (ScoreScreen,),

@@ -23,6 +23,7 @@ from workbench.widgets.messages import AnswerText
 from workbench.widgets.prompt import Prompt
 from workbench.widgets.sampling import SamplingPanel
 from workbench.widgets.status import StatusLine
+from workbench.widgets.strip import ModeStrip
 from workbench.widgets.token_text import TokenText
 from workbench.widgets.transcript import Transcript
 
@@ -69,6 +70,7 @@ class ChatScreen(ConversationActionsScreen):
         self._picture_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
+        yield ModeStrip("chat")
         yield StatusLine(id="status")
         with Horizontal():
             with Vertical():

@@ -7,7 +7,7 @@ from textual.widget import Widget
 class StatusLine(Widget):
     """Two texts in one line; the right one stays whole where there is too little room."""
 
-    DEFAULT_CSS = "StatusLine { height: 1; padding: 0 1; background: $panel; color: $text; }"
+    DEFAULT_CSS = "StatusLine { height: 1; padding: 0 1; background: $surface; color: $text; }"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
