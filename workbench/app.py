@@ -41,13 +41,13 @@ class Workbench(App[None]):
     DEFAULT_MODE = "chat"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", id="help"),
-        Binding("f2", "switch_mode('chat')", "Chat", id="chat"),
-        Binding("f3", "switch_mode('checkpoints')", "Runs", id="checkpoints"),
-        Binding("f4", "switch_mode('monitor')", "Monitor", id="monitor"),
+        Binding("f2", "switch_mode('chat')", "Chat", show=False, id="chat"),
+        Binding("f3", "switch_mode('checkpoints')", "Checkpoints", show=False, id="checkpoints"),
+        Binding("f4", "switch_mode('monitor')", "Monitor", show=False, id="monitor"),
         Binding("alt+d", "switch_mode('compare')", "Compare two checkpoints", show=False, id="compare"),
         Binding("alt+t", "switch_mode('tensors')", "Tensors", show=False, id="tensors"),
         Binding("ctrl+p", "command_palette", "Commands", id="palette", priority=True),
-        Binding("ctrl+q", "quit", "Quit", id="quit", priority=True),
+        Binding("ctrl+q", "quit", "Quit", show=False, id="quit", priority=True),
         Binding("ctrl+c", "interrupt", "Copy, stop, or quit", show=False, id="interrupt", priority=True),
     ]
     ramp: reactive[str] = reactive("blue-orange")

@@ -39,7 +39,7 @@ class ChatScreen(ConversationActionsScreen):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="stop"),
-        Binding("ctrl+r", "regenerate", "Answer anew", id="regenerate"),
+        Binding("ctrl+r", "regenerate", "Again", id="regenerate"),
         Binding("ctrl+n", "new", "New", id="new"),
         Binding("ctrl+o", "open", "Open", id="open"),
         Binding("f5", "panel", "Sampling", id="sampling"),
@@ -75,7 +75,7 @@ class ChatScreen(ConversationActionsScreen):
         with Horizontal():
             with Vertical():
                 yield Transcript(id="conversation")
-                yield Inspector(id="inspector")
+                yield Inspector("1-5 or a click: put it there and go on", id="inspector")
                 yield Prompt(self.workbench.history, id="prompt")
             yield SamplingPanel(id="sampling")
         yield Footer(show_command_palette=False)

@@ -41,7 +41,7 @@ class ScoreScreen(ModalScreen[None]):
                 yield TokenText(id="scored")
             yield Static(id="facts", markup=False)
             yield Inspector(id="score-inspector")
-            keys = "^S score · tab to the tokens, ← → walks · F6 probability or entropy · esc leaves"
+            keys = "^S score · tab, then ← → walks · F6 probability or entropy · esc leaves"
             yield Static(keys, classes="hint")
 
     def on_mount(self) -> None:
@@ -88,7 +88,7 @@ def describe(scored: Scored) -> Text:
     text = Text.assemble(
         (f"perplexity {math.exp(min(scored.nats / count, 700)):.2f}", "bold"),
         f" · {scored.nats / math.log(2) / max(scored.num_bytes, 1):.3f} bits per byte"
-        f" · {scored.nats / count:.3f} nats a token · tokens: {count} · bytes: {scored.num_bytes}\n",
+        f" · {scored.nats / count:.3f} nats a token · {count} in {scored.num_bytes} bytes\n",
     )
     surprises = sorted(scored.tokens, key=lambda token: token.logprob)[:NUM_SURPRISES]
     told = "  ".join(f"{quote(token.label)} {math.exp(token.logprob):.1e}" for token in surprises)

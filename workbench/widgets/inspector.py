@@ -32,8 +32,9 @@ class Inspector(Static):
             super().__init__()
             self.number = number
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, hint: str = "", *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
+        self._hint = hint
         self._count = 0
 
     def show(self, token: TokenInfo, index: int) -> None:
@@ -50,7 +51,7 @@ class Inspector(Static):
             text.append(f"{quote(other.label):<{LABEL}.{LABEL}} {probability:7.2%} ")
             text.append(bar(probability, BAR), "bold" if is_it else "dim")
         if token.alternatives:
-            text.append("   1-5 or a click: put it there and go on", "dim italic")
+            text.append(f"   {self._hint}", "dim italic")
         self.update(text)
 
     def on_click(self, event: events.Click) -> None:
