@@ -22,6 +22,7 @@ def copy(text: str, path: Path, write: Callable[[str], object] | None) -> list[s
     the terminal itself, also at the other end of ssh, obeys; then the tools of the system. `write` sends an
     escape code to the terminal. The file at `path` always gets it. Raises OSError if that can not be written.
     """
+    text = text.encode("utf-8", "replace").decode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
     places = []

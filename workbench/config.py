@@ -26,13 +26,12 @@ FILE = "workbench.toml"
 STATE = "workbench-state.json"
 PRESETS = "presets.json"
 MODIFIERS = {"ctrl", "alt", "shift", "super", "hyper", "meta"}
-NAMED_KEYS = {"up", "down", "left", "right", "home", "end", "pageup", "pagedown", "insert", "delete"} | {
-    "backspace",
-    "enter",
-    "escape",
-    "tab",
-    "space",
-}
+NAMED_KEYS = (
+    {"up", "down", "left", "right", "home", "end", "pageup", "pagedown", "insert", "delete"}
+    | {"backspace", "enter", "escape", "tab", "space"}
+    | {"plus", "minus", "slash", "backslash", "underscore", "at"}
+    | {re.sub("[- ]", "_", unicodedata.name(chr(code)).lower()) for code in range(0x21, 0x7F)}
+)
 BUILT_IN_PRESETS: dict[str, dict[str, Any]] = {
     "usual": {},
     "greedy": {"temperature": 0.0},
@@ -133,13 +132,8 @@ def is_key(key: str) -> bool:
     *modifiers, base = key.split("+")
     if not set(modifiers) <= MODIFIERS:
         return False
-    if len(base) == 1 or base in NAMED_KEYS or re.fullmatch(r"f([1-9]|1[0-9]|2[0-4])", base):
-        return True
-    try:
-        unicodedata.lookup(base.replace("_", " "))
-    except KeyError:
-        return False
-    return True
+    is_function_key = re.fullmatch(r"f([1-9]|1[0-9]|2[0-4])", base) is not None
+    return len(base) == 1 or base in NAMED_KEYS or is_function_key
 
 
 class Presets:

@@ -38,6 +38,10 @@ class Question:
     text: str
     id: str = field(default_factory=new_id)
 
+    def __post_init__(self) -> None:
+        # Halves of characters can be neither sent nor exported.
+        self.text = self.text.encode("utf-8", "replace").decode()
+
 
 @dataclass(kw_only=True, eq=False)
 class Answer:

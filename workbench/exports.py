@@ -29,7 +29,7 @@ def export_conversation(conversation: Conversation, path: Path) -> None:
         if messages[-1].role != "assistant":
             raise UserError("the last question has no answer yet; SFT learns from answers")
         row = json.dumps({"messages": messages_to_json(messages)}, ensure_ascii=False)
-        with path.open("a", encoding="utf-8", newline="\n") as file:
+        with path.open("a", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(row + "\n")
     else:
         raise UserError(f"{path}: a conversation is exported as .md or .jsonl (for SFT)")
@@ -70,7 +70,7 @@ def export_preferences(conversations: Iterator[Conversation], path: Path) -> int
 
 def _write_new(path: Path, text: str) -> None:
     try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
+        with path.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
     except FileExistsError as error:
         raise UserError(f"{path} exists; choose another name") from error

@@ -75,13 +75,13 @@ class ChatScreen(ConversationActionsScreen):
         with Horizontal():
             with Vertical():
                 yield Transcript(id="conversation")
-                yield Inspector("1-5 or a click: put it there and go on", id="inspector")
+                yield Inspector(id="inspector")
                 yield Prompt(self.workbench.history, id="prompt")
             yield SamplingPanel(id="sampling")
         yield Footer(show_command_palette=False)
 
     async def on_mount(self) -> None:
-        self.query_one(Inspector).display = False
+        self._hide_tokens()
         self.start_frames()
         await self.show(self.conversation)
         self.query_one(Prompt).focus()
@@ -134,8 +134,7 @@ class ChatScreen(ConversationActionsScreen):
         self._picture_soon()
 
     def told_change(self) -> None:
-        self._inspected = None
-        self.query_one(Inspector).display = False
+        self._hide_tokens()
         self.update_status()
         self._picture_soon()
 
@@ -161,7 +160,7 @@ class ChatScreen(ConversationActionsScreen):
     def action_stop(self) -> None:
         """Stop the answer and keep what there is; without one, go back to the prompt."""
         if not self.stop():
-            self.query_one(Inspector).display = False
+            self._hide_tokens()
             if self._is_narrow:
                 self.panel.remove_class("shown")
             self.query_one(Prompt).focus()
@@ -246,12 +245,21 @@ class ChatScreen(ConversationActionsScreen):
         """Show tokens as they are, control tokens and borders too, then with ids."""
         place = RAW_MODES.index(self.transcript.raw)
         self.transcript.raw = RAW_MODES[(place + 1) % len(RAW_MODES)]
-        self.transcript.redress()
+        self._redress()
 
     def action_thinking(self) -> None:
         """Open or close what models think before they answer."""
         self.transcript.shows_thinking = not self.transcript.shows_thinking
+        self._redress()
+
+    def _redress(self) -> None:
+        """Draw all answers anew; the cursor, or else the end, stays in view."""
+        is_at_end = self.transcript.is_vertical_scroll_end
         self.transcript.redress()
+        if isinstance(self.focused, AnswerText):
+            self.call_after_refresh(self.focused.scroll_to_cursor)
+        elif is_at_end:
+            self.transcript.scroll_end(animate=False)
 
     # Tokens
 
@@ -259,11 +267,21 @@ class ChatScreen(ConversationActionsScreen):
         text, index = event.source, event.index
         if not isinstance(text, AnswerText) or not 0 <= index < len(text.tokens):
             return
-        inspector = self.query_one(Inspector)
-        inspector.display = True
-        inspector.show(text.tokens[index], index)
+        below, beside = self.query_one("#inspector", Inspector), self.query_one("#side-inspector", Inspector)
+        for inspector in (below, beside):
+            inspector.show(text.tokens[index], index)
+        if not below.display and self._is_narrow and index != text.hover:
+            # The mouse alone does not open it: the text would jump from under it.
+            below.display = True
+            self.call_after_refresh(text.scroll_to_cursor)
         self._inspected = (text.node, index)
         self._picture_soon()
+
+    def _hide_tokens(self) -> None:
+        self._inspected = None
+        for inspector in self.query(Inspector):
+            inspector.clear()
+        self.query_one("#inspector").display = False
 
     async def on_inspector_chosen(self, event: Inspector.Chosen) -> None:
         if self._inspected is None:

@@ -20,10 +20,10 @@ from workbench.widgets.prompt import Prompt
 CHAT_HINT = """\
 A new conversation. Ask something below.
 
-  F3  choose a checkpoint        F5  sampling, and what it does to the next token
-  F6  colour every token         alt+↑ walk through tokens, force another one there
-  ^T  raw completion             ^O  earlier conversations
-  ^P  every command              F1  every key
+ F3  choose a checkpoint     ^O  earlier conversations
+ F5  sampling                ^T  raw completion
+ F6  colour every token      ^P  every command
+ alt+↑  walk the tokens      F1  every key
 """
 RAW_HINT = "Raw completion: type the beginning of a text, and the model goes on with it. ^T changes to chat."
 

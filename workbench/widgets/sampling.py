@@ -13,9 +13,11 @@ from textual.widgets import Static
 
 from picochat.engine.options import SamplingOptions
 from picochat.errors import UserError
+from workbench.widgets.inspector import Inspector
 from workbench.widgets.next_token import NextTokenPicture
 
 LABEL, VALUE, BAR = 15, 7, 10
+HINT = "1-5 or a click forces it"
 BAR_BEGINS = LABEL + VALUE + 1
 
 
@@ -147,6 +149,7 @@ class SamplingPanel(VerticalScroll, can_focus=False):
     SamplingPanel { width: 38; padding: 0 1; border-left: solid $primary 60%; scrollbar-size-vertical: 1; }
     SamplingPanel .heading { text-style: bold; color: $accent; }
     SamplingPanel .hint { color: $text-muted; }
+    SamplingPanel Inspector { padding: 0; margin: 1 0 0 0; }
     """
 
     class Changed(Message):
@@ -161,6 +164,7 @@ class SamplingPanel(VerticalScroll, can_focus=False):
         for option in OPTIONS:
             yield OptionRow(option)
         yield Static("←→ step · 0-9 type · ⌫ usual", classes="hint", markup=False)
+        yield Inspector(HINT, id="side-inspector")
         yield NextTokenPicture(id="next-token")
 
     @property

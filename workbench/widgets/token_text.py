@@ -265,7 +265,7 @@ class TokenText(Widget, can_focus=True):
         if self.tokens:
             aim = min(max(self.cursor + distance, 0), len(self.tokens) - 1)
             self.cursor = self._visible_token(aim, 1 if distance > 0 else -1)
-            self._scroll_to_cursor()
+            self.scroll_to_cursor()
 
     def action_line(self, distance: int) -> None:
         """Move by lines; at the ends the focus goes on to the next widget."""
@@ -274,7 +274,7 @@ class TokenText(Widget, can_focus=True):
             held = [piece.token for piece in self._wrapper.lines[y] if piece.token >= 0]
             if held:
                 self.cursor = held[0]
-                self._scroll_to_cursor()
+                self.scroll_to_cursor()
                 return
             y += distance
         if distance < 0:
@@ -290,7 +290,7 @@ class TokenText(Widget, can_focus=True):
             is_unlikely = self.tokens.logprob(index) < math.log(0.1) and not self.tokens.is_forced(index)
             if is_unlikely and index in shown:
                 self.cursor = index
-                self._scroll_to_cursor()
+                self.scroll_to_cursor()
                 return
 
     def token_at(self, event: events.MouseEvent) -> int:
@@ -344,7 +344,8 @@ class TokenText(Widget, can_focus=True):
         lines = enumerate(self._wrapper.lines)
         return next((y for y, line in lines if any(piece.token == self.cursor for piece in line)), 0)
 
-    def _scroll_to_cursor(self) -> None:
+    def scroll_to_cursor(self) -> None:
+        """Bring the token under the cursor into view."""
         region = Region(0, self.content_offset.y + self._line_of_cursor(), 1, 1)
         for ancestor in self.ancestors:
             if isinstance(ancestor, Widget) and ancestor.allow_vertical_scroll:
