@@ -34,7 +34,7 @@ QUIT_SECONDS = 2.0
 class Workbench(App[None]):
     """Chat with what was trained, and look inside it."""
 
-    CSS_PATH = "styles.tcss"
+    CSS_PATH = Path(__file__).with_name("styles.tcss")
     TITLE = "picochat workbench"
     PAUSE_GC_ON_SCROLL = True
     MODES: ClassVar = MODES

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import pyte
 
 ESCAPE = b"\x1b[27u"
-"""As terminals with the kitty protocol send it; others need a tenth of a second to tell it from a sequence."""
+"""As terminals with the kitty protocol send it; of others the app has to wait whether more follows."""
 
 
 class Terminal:

@@ -48,11 +48,8 @@ def test_no_color(tmp_path, monkeypatch):
         await ask(pilot, "one two three")
         await pilot.press("f6")
         strips = pilot.app.screen._compositor.render_strips()
-        filtered = [
-            strip.apply_filter(f, pilot.app.background_colors[1])
-            for f in pilot.app._filters
-            for strip in strips
-        ]
+        back = pilot.app.background_colors[1]
+        filtered = [strip.apply_filter(look, back) for look in pilot.app._filters for strip in strips]
         colours = {s.style.color.triplet for strip in filtered for s in strip if s.style and s.style.color}
         assert all(c is None or c.red == c.green == c.blue for c in colours)
         marked = [s.text for strip in strips for s in strip if s.style and s.style.underline]
@@ -134,9 +131,8 @@ def test_every_key_of_ours_is_a_key_and_means_one_thing():
     assert len(known) > 40
     for name, action in known.items():
         assert all(is_key(key) for key in action.keys.split(",")), name
-    check_keys(
-        {name: action.keys for name, action in known.items() if action.scope in ("app", "chat")}, known
-    )
+    ours = {name: action.keys for name, action in known.items() if action.scope in ("app", "chat")}
+    check_keys(ours, known)
     check_keys({"left": "f13"}, {"left": Action("a", "x"), "right": Action("b", "f13")})
 
 

@@ -7,9 +7,8 @@ from rich.cells import cell_len
 from workbench.visible import visible
 from workbench.widgets.wrap import Piece, Wrapper
 
-WORDS = st.sampled_from(
-    [" the", "cat", "\n", "  ", "日本", "averyveryverylongword", " a", "e\u0301", "x\ny z", "\t"]
-)
+LONG = "averyveryverylongword"
+WORDS = st.sampled_from([" the", "cat", "\n", "  ", "日本", LONG, " a", "e\u0301", "x\ny z", "\t"])
 
 
 @given(st.lists(WORDS, max_size=60), st.integers(1, 25))
