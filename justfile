@@ -18,6 +18,10 @@ workbench *options:
 serve *options:
     python -m picochat serve {{ options }}
 
+# how fast and light the terminal app is, in a pseudo-terminal with a fake model
+measure-workbench:
+    python tests/workbench/measure.py
+
 # the fast tests
 test *options:
     python -m pytest {{ options }}

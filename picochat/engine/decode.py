@@ -125,10 +125,10 @@ class DecodeBatch:
         logprob_B, sampling_logprob_B = sampler.logprobs(logits_BV, ids_B)
         # One transfer from the device per step.
         results = torch.stack((ids_B.to(logprob_B.dtype), logprob_B, sampling_logprob_B), dim=1).tolist()
-        alternatives = likeliest(logits_BV, [row.num_logprobs for row in self.rows])
+        alternatives, entropies = likeliest(logits_BV, [row.num_logprobs for row in self.rows])
         return [
-            Token(int(id), logprob=logprob, sampling_logprob=sampling_logprob, alternatives=others)
-            for (id, logprob, sampling_logprob), others in zip(results, alternatives, strict=True)
+            Token(int(id), logprob=logprob, sampling_logprob=sampled, alternatives=others, entropy=entropy)
+            for (id, logprob, sampled), others, entropy in zip(results, alternatives, entropies, strict=True)
         ]
 
     def _meet_rows(self) -> Sampler:
@@ -161,15 +161,23 @@ class DecodeBatch:
             self.cache = _enlarged(self.cache, max(needed, self.cache.capacity * 3 // 2))
 
 
-def likeliest(logits_BV: torch.Tensor, counts: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
-    """Return for each row its `counts[b]` likeliest ids with their log-probabilities, best first."""
+def likeliest(
+    logits_BV: torch.Tensor, counts: Sequence[int]
+) -> tuple[list[tuple[tuple[int, float], ...]], list[float | None]]:
+    """Return for each row its `counts[b]` likeliest ids with their log-probabilities, best first, and the
+    entropy of all in nats; nothing and None where no ids are wanted."""
     pairs: list[tuple[tuple[int, float], ...]] = [()] * len(counts)
+    entropies: list[float | None] = [None] * len(counts)
     wanting = [b for b, count in enumerate(counts) if count]
     if wanting:
-        top = logits_BV[wanting].log_softmax(dim=-1).topk(max(counts), dim=-1)
-        for b, ids, logprobs in zip(wanting, top.indices.tolist(), top.values.tolist(), strict=True):
+        logprobs_BV = logits_BV[wanting].log_softmax(dim=-1)
+        entropy_B = torch.special.entr(logprobs_BV.exp()).sum(dim=-1).tolist()
+        top = logprobs_BV.topk(max(counts), dim=-1)
+        rows = zip(wanting, top.indices.tolist(), top.values.tolist(), entropy_B, strict=True)
+        for b, ids, logprobs, entropy in rows:
             pairs[b] = tuple(zip(ids, logprobs, strict=True))[: counts[b]]
-    return pairs
+            entropies[b] = entropy
+    return pairs, entropies
 
 
 def _enlarged(cache: KVCache, capacity: int) -> KVCache:

@@ -24,7 +24,16 @@ from picochat.train.checkpoint import (
 )
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
-from picochat.train.run_dir import RunDir, State, naming, open_for_append, read_json, write_json
+from picochat.train.run_dir import (
+    HOST,
+    PROBE_SECONDS,
+    RunDir,
+    State,
+    naming,
+    open_for_append,
+    read_json,
+    write_json,
+)
 from picochat.train.trainer import Trainer, Vote
 from picochat.train.world import whole
 
@@ -321,7 +330,8 @@ class Run:
         path, options = self.directory.path, self.options
         path.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire()
+            # Not at once: a watcher may be trying it at this moment to see whether the run is alive.
+            self._lock.acquire(timeout=5 * PROBE_SECONDS)
         except filelock.Timeout as error:
             raise UserError(f"{path}: another process is training this run; stop it first") from error
         if self.directory.exists() and not options.resume:
@@ -397,6 +407,7 @@ class Run:
             "step": self.trainer.step,
             "steps": self.trainer.steps,
             "pid": os.getpid(),
+            "host": HOST,
             "heartbeat": now,
         }
         if message:

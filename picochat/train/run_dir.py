@@ -6,6 +6,7 @@ Needs no torch, so that the terminal app and the command line read runs at once.
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +21,31 @@ if TYPE_CHECKING:
 
 Command = Literal["pause", "resume", "stop", "checkpoint"]
 State = Literal["starting", "running", "paused", "stopped", "finished", "failed"]
+"""What a run says of itself. A watcher may also find it "crashed" or "silent": see `RunDir.status`."""
 
 STEP_FOLDER = re.compile(r"step-(\d{8,})")
 CHECKPOINT_FILES = ("model.safetensors", "config.json", "tokenizer.json")
 """What makes a folder a checkpoint; one written by picochat holds more and a manifest."""
 STALE_SECONDS = 60.0
-"""A live run renews its heartbeat far more often than this."""
+"""A live run renews its heartbeat between steps, so more often than this, unless a step takes that long."""
+PROBE_SECONDS = 0.1
+"""How long a watcher tries to take a run's lock, lest two of them take each other for the run."""
+
+
+HOST = socket.gethostname()
+
+
+def is_gone(pid: Any) -> bool:
+    """Whether there is certainly no process of this number on this machine."""
+    if os.name == "nt" or not isinstance(pid, int) or pid <= 0:
+        return False  # On Windows the same call would end the process.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 @contextmanager
@@ -112,13 +132,21 @@ class RunDir:
         return read_object(self.path / "run.json", "stage", "options", "parent", "created")
 
     def status(self) -> dict[str, Any]:
-        """Return status.json with `state` corrected to "crashed" where the process is gone without a word."""
+        """Return status.json with `state` corrected where the process did not live to write its end.
+
+        It is "crashed" if the process is gone without a word. A run of another host can not be looked at: it
+        is "silent" if it has said nothing for a while, which a long step or validation may be the reason of.
+        """
         path = self.path / "status.json"
         if not path.exists():
             return {"state": "starting", "step": 0}
         status = read_object(path, "state", "step", "heartbeat")
-        is_live = status["state"] in ("starting", "running", "paused")
-        if is_live and time.time() - status["heartbeat"] > STALE_SECONDS:
+        if status["state"] not in ("starting", "running", "paused"):
+            return status
+        is_stale = time.time() - status["heartbeat"] > STALE_SECONDS
+        if status.get("host", HOST) != HOST:
+            status["state"] = "silent" if is_stale and not self.is_live() else status["state"]
+        elif (is_stale or is_gone(status.get("pid"))) and not self.is_live():
             status["state"] = "crashed"
         return status
 
@@ -175,11 +203,16 @@ class RunDir:
         """Whether a process on this machine trains the run now."""
         from filelock import Timeout
 
+        if not (self.path / ".lock").exists():
+            return False
         try:
-            with self.lock():
+            with self.lock().acquire(timeout=PROBE_SECONDS):
                 return False
         except Timeout:
             return True
+        except PermissionError:
+            # Another user's run, whose lock may not be tried: its process is all there is to go by.
+            return not is_gone(read_object(self.path / "status.json", "state").get("pid"))
 
     def size(self) -> int:
         """Return the bytes that the run takes on disk."""

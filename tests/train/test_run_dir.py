@@ -2,8 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from picochat.errors import UserError
 from picochat.train.run_dir import (
     CHECKPOINT_FILES,
+    HOST,
     RunDir,
     find_run,
     is_checkpoint,
@@ -136,6 +140,53 @@ def test_after_a_resume_the_last_sample_of_a_prompt_wins(run):
 def test_a_silent_run_has_crashed(state, age, shown, run):
     write_json(run.path / "status.json", {"state": state, "step": 1, "heartbeat": time.time() - age})
     assert run.status()["state"] == shown
+
+
+def write_status(run, **fields):
+    status = {"state": "running", "step": 1, "pid": os.getpid(), "host": HOST, "heartbeat": time.time()}
+    write_json(run.path / "status.json", {**status, **fields})
+
+
+def test_a_run_that_holds_its_lock_is_in_a_long_step(run):
+    write_status(run, heartbeat=time.time() - 3600)
+    with run.lock():
+        assert run.status()["state"] == "running"
+    assert run.status()["state"] == "crashed", "the process number alone may be another program's by now"
+
+
+def test_a_run_whose_process_is_gone_has_crashed_at_once(run):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write_status(run, pid=ended.pid)
+    assert run.status()["state"] == "crashed"
+    write_status(run, pid=os.getpid())
+    assert run.status()["state"] == "running"
+
+
+def test_a_run_of_another_host_is_not_judged_by_this_ones_processes(run):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write_status(run, pid=ended.pid, host="elsewhere")
+    assert run.status()["state"] == "running"
+    write_status(run, pid=ended.pid, host="elsewhere", heartbeat=time.time() - 3600)
+    assert run.status()["state"] == "silent"
+    with run.lock():
+        assert run.status()["state"] == "running", "the lock is seen over the network"
+
+
+def test_watchers_do_not_take_each_other_for_the_run(run):
+    with run.lock():
+        pass
+    ends = time.monotonic() + 0.5
+
+    def watch(_: int) -> list[bool]:
+        seen = []
+        while time.monotonic() < ends:
+            seen.append(run.is_live())
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        assert not any(live for seen in pool.map(watch, range(2)) for live in seen)
 
 
 def test_only_complete_checkpoints_count(run):

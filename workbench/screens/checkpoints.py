@@ -1,46 +1,75 @@
-"""The runs and their checkpoints: look at them, load one, delete one."""
+"""The runs and their checkpoints: look at them, load, rename, delete, compare, steer."""
 
-import shutil
-import time
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 
-from picochat.commands.runs_view import age, overview
-from picochat.commands.text_plot import curve, smooth
 from picochat.errors import UserError
-from picochat.train.run_dir import RunDir, list_runs
-from workbench.screens.dialogs import Confirm
+from picochat.train.run_dir import RunDir
+from workbench import clock, run_actions
+from workbench.run_reader import RunReader
+from workbench.run_tree import COLUMNS, NARROW, ORDERS, Row, cells, tree_rows
+from workbench.run_views import changed_options, changed_text, config_text, facts_text, log_text, samples_text
+from workbench.runs import Facts, Scanner
+from workbench.screens.dialogs import Ask, Confirm
 from workbench.visible import visible
+from workbench.widgets.plot import Plot
+from workbench.widgets.run_curves import run_lines
+from workbench.widgets.strip import ModeStrip, NameStrip
+from workbench.widgets.table import StillTable
 
 if TYPE_CHECKING:
     from workbench.app import Workbench
 
-COLUMNS = ("run", "stage", "state", "step", "loss", "score", "params", "age", "size", "parent", "curve")
 POLL_SECONDS = 2.0
-CURVE_HEIGHT = 6
-STATES = {"running": "● ", "paused": "‖ ", "crashed": "✗ ", "failed": "✗ "}
-"""Marks, so that a state is not told by colour alone."""
+READ_SECONDS = 0.1
+"""How long the files of a run are read before the screen is drawn."""
+PARTS = ("overview", "samples", "config", "log")
 
 
 class CheckpointsScreen(Screen[None]):
-    """A row for each run, and one for each of its checkpoints."""
+    """A row for each run, and one for each of its checkpoints; what is known of the chosen one below."""
 
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "load", "Load", priority=True),
+        Binding("enter", "load", "Chat with it", priority=True),
+        Binding("m", "monitor", "Monitor"),
+        Binding("v", "compare", "Compare"),
+        Binding("t", "tensors", "Tensors"),
+        Binding("space", "mark", "Mark for comparison", show=False),
+        Binding("slash", "filter", "Filter"),
+        Binding("s", "sort", "Sort"),
+        Binding("f", "fold", "Fold", show=False),
+        Binding("e", "rename", "Rename", show=False),
         Binding("d", "delete", "Delete"),
-        Binding("p", "send('pause')", "Pause"),
-        Binding("r", "send('resume')", "Resume"),
-        Binding("c", "send('checkpoint')", "Save a checkpoint"),
-        Binding("x", "stop_run", "Stop the run"),
+        Binding("p", "send('pause')", "Pause the run", show=False),
+        Binding("r", "send('resume')", "Go on with a paused run", show=False),
+        Binding("c", "send('checkpoint')", "Save a checkpoint", show=False),
+        Binding("x", "stop_run", "Stop the run", show=False),
+        Binding("escape", "unfilter", "Drop the filter", show=False),
+        *(
+            Binding(str(number), f"part('{part}')", f"Show {part}", show=False)
+            for number, part in enumerate(PARTS, 1)
+        ),
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Row] = []
+        self.marked = ""
+        self.order = ORDERS[0]
+        self.words = ""
+        self.folded: set[str] = set()
+        self._scanner: Scanner | None = None
+        self._found: list[Facts] = []
+        self._readers: dict[Path, RunReader] = {}
 
     @property
     def workbench(self) -> "Workbench":
@@ -48,116 +77,260 @@ class CheckpointsScreen(Screen[None]):
         return cast("Workbench", self.app)
 
     def compose(self) -> ComposeResult:
-        yield DataTable(id="runs", cursor_type="row")
-        with VerticalScroll(id="detail"):
-            yield Static(id="facts")
+        yield ModeStrip("checkpoints")
+        yield StillTable(id="runs")
+        yield Input(placeholder="words that a run's name, stage, state or parent holds", id="filter")
+        yield NameStrip([(str(n), part) for n, part in enumerate(PARTS, 1)], PARTS[0], id="parts")
+        with ContentSwitcher(initial="overview", id="detail"):
+            with Horizontal(id="overview"):
+                with VerticalScroll(id="facts-box"):
+                    yield Static(id="facts")
+                yield Plot("loss", id="curve")
+            for part in PARTS[1:]:
+                with VerticalScroll(id=part):
+                    yield Static(id=f"{part}-text")
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(DataTable).add_columns(*COLUMNS)
+        self._scanner = Scanner(self.workbench.runs_dir)
+        self.query_one(DataTable).focus()
         self.refresh_runs()
         self.set_interval(POLL_SECONDS, self.refresh_runs)
 
-    def refresh_runs(self) -> None:
-        """Read the folder of runs anew; the cursor stays where it was."""
-        if not self.is_current:
-            return
-        table = self.query_one(DataTable)
-        row = table.cursor_row
-        table.clear()
-        for run in list_runs(self.workbench.runs_dir):
-            try:
-                facts = overview(run)
-            except (UserError, OSError) as error:
-                cells = [run.name, "", "✗ damaged", "", "", "", "", "", "", "", str(error)]
-            else:
-                facts["state"] = STATES.get(facts["state"], "") + facts["state"]
-                cells = [str(facts[name]) for name in COLUMNS]
-            table.add_row(*(Text(visible(cell)) for cell in cells), key=run.name)
-            self._add_checkpoints(table, run)
-        table.move_cursor(row=row)
+    def on_screen_resume(self) -> None:
+        self.refresh_runs()
 
-    def _add_checkpoints(self, table: DataTable[Text], run: RunDir) -> None:
-        for step, score in run.scores().items():
-            made = (run.checkpoints()[step] / "MANIFEST.json").stat().st_mtime
-            cells = [f"  └ {step}", "", "", str(step), "", "" if score is None else f"{score:.4f}", ""]
-            cells += [age(time.time() - made), "", "", ""]
-            table.add_row(*(Text(visible(cell)) for cell in cells), key=f"{run.name}@{step}")
+    def on_resize(self) -> None:
+        self._fill()
+
+    # What is shown
+
+    def refresh_runs(self) -> None:
+        """Look at the folder of runs again; cursor and scrolling stay where they are."""
+        if self.is_current and self._scanner is not None:
+            self._scan(self._scanner)
+
+    @work(exclusive=True, group="scan")
+    async def _scan(self, scanner: Scanner) -> None:
+        self._found = await asyncio.to_thread(scanner.scan)
+        self._fill()
+
+    def _fill(self) -> None:
+        self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
+        columns = COLUMNS if self.size.width >= 100 else NARROW
+        now = clock.now()
+        table = self.query_one(StillTable)
+        table.show(
+            columns, [(row.key, cells(row, columns, now=now, marked=self.marked)) for row in self.rows]
+        )
+        live = sum(facts.is_live for facts in self._found)
+        note = f"{len(self._found)} runs in {self.workbench.runs_dir}"
+        note += f" · {live} live" if live else ""
+        note += f" · by {self.order}" if self.order != ORDERS[0] else ""
+        self.query_one(ModeStrip).note(f"{note} · /{self.words}" if self.words else note)
+        self._show_detail()
+
+    @property
+    def row(self) -> Row | None:
+        """The row that the cursor is at."""
+        key = self.query_one(StillTable).key
+        return next((row for row in self.rows if row.key == key), None)
 
     @property
     def chosen(self) -> str:
         """What the cursor is at: NAME or NAME@STEP; empty if there are no runs."""
-        table = self.query_one(DataTable)
-        if not table.row_count:
-            return ""
-        return str(table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value)
-
-    @property
-    def run_dir(self) -> RunDir:
-        """The run that the cursor is at."""
-        return RunDir(self.workbench.runs_dir / self.chosen.partition("@")[0])
+        return self.row.key if self.row else ""
 
     def on_data_table_row_highlighted(self) -> None:
-        try:
-            self.query_one("#facts", Static).update(self._describe() if self.chosen else "no runs yet")
-        except (UserError, OSError) as error:
-            self.query_one("#facts", Static).update(Text(visible(str(error))))
+        self._show_detail()
 
-    def _describe(self) -> Text:
-        run = self.run_dir
-        info = run.info()
-        text = Text(f"{visible(self.chosen)}  {info['stage']}\n", style="bold")
-        rows = run.rows("step")
-        if len(rows) > 1:
-            losses = smooth([row["loss"] for row in rows], 20)
-            width = max(20, self.size.width - 14)
-            lines = curve([row["step"] for row in rows], losses, width=width, height=CURVE_HEIGHT)
-            text.append("\n".join(lines) + "\n", "not bold")
-        options = "  ".join(f"--{name.replace('_', '-')} {value}" for name, value in info["options"].items())
-        model = "  ".join(f"{name} {value}" for name, value in info.get("model", {}).items())
-        text.append(visible(f"{model}\n{options}\n"), "not bold")
-        for sample in run.samples()[-4:]:
-            text.append(visible(f"step {sample['step']}: {sample['prompt']!r} "), "not bold dim")
-            text.append(visible(f"{sample['text']!r}\n"), "not bold")
-        return text
+    @work(exclusive=True, group="detail")
+    async def _show_detail(self) -> None:
+        row = self.row
+        if row is None:
+            said = "nothing matches the filter" if self.words else f"no runs in {self.workbench.runs_dir} yet"
+            self.query_one("#facts", Static).update(f"{said}\n\npicochat demo makes some; F4 n begins one")
+            self.query_one(Plot).show([], "loss")
+            return
+        facts = facts_text(row, clock.now())
+        changed = changed_text(row.facts)
+        if changed:
+            facts.append("\n")
+            facts.append_text(changed)
+        self.query_one("#facts", Static).update(facts)
+        self.query_one("#config-text", Static).update(config_text(row.facts, changed_options(row.facts)))
+        reader = self._reader(row.facts.path)
+        self._show_reader(row, reader)
+        while True:
+            await asyncio.to_thread(reader.read, READ_SECONDS)
+            self._show_reader(row, reader)
+            if not reader.is_behind:
+                return
+
+    def _reader(self, path: Path) -> RunReader:
+        """Return what has been read of a run; that of few is kept."""
+        reader = self._readers.pop(path, None) or RunReader(path)
+        self._readers[path] = reader
+        while len(self._readers) > 4:
+            del self._readers[next(iter(self._readers))]
+        return reader
+
+    def _show_reader(self, row: Row, reader: RunReader) -> None:
+        plot = self.query_one(Plot)
+        plot.empty = "no steps yet" if row.facts.kind == "run" else "no curve"
+        title = "loss" if not reader.is_behind else f"loss, reading {reader.share_read:.0%}"
+        plot.show(run_lines(reader.curves), title)
+        plot.cursor = None if row.checkpoint is None else float(row.checkpoint.step)
+        self.query_one("#samples-text", Static).update(samples_text(reader.samples[-60:]))
+        self.query_one("#log-text", Static).update(log_text(reader.log))
+
+    def action_part(self, part: str) -> None:
+        """Show another part of what is known."""
+        self.query_one("#parts", NameStrip).chosen = part
+        self.query_one(ContentSwitcher).current = part
+
+    def on_name_strip_chosen(self, event: NameStrip.Chosen) -> None:
+        self.action_part(event.choice)
+
+    def action_filter(self) -> None:
+        """Ask for words that runs have to hold."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.words = event.value
+        self._fill()
+
+    def on_input_submitted(self) -> None:
+        self.query_one(DataTable).focus()
+
+    def action_unfilter(self) -> None:
+        """Show all runs again."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.query_one(DataTable).focus()
+
+    def action_sort(self) -> None:
+        """Order the runs in the next way."""
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self._fill()
+
+    def action_fold(self) -> None:
+        """Hide the checkpoints of the run, or show them again."""
+        if self.row:
+            self.folded ^= {self.row.facts.name}
+            self._fill()
+
+    # What is done
+
+    def _weights(self, row: Row) -> str:
+        """Return what names the row's weights: NAME, NAME@STEP, or a path."""
+        return str(row.facts.path) if row.facts.kind == "weights" else row.key
 
     def action_load(self) -> None:
         """Open the checkpoint (a run's newest one) and chat with it."""
-        if self.chosen:
-            self.workbench.open_checkpoint(self.chosen)
+        if isinstance(self.focused, Input):
+            self.query_one(DataTable).focus()
+        elif row := self.row:
+            self.workbench.open_checkpoint(self._weights(row))
             self.app.switch_mode("chat")
+
+    def action_mark(self) -> None:
+        """Mark the checkpoint as one side of a comparison, or take the mark away."""
+        if self.row:
+            self.marked = "" if self.marked == self.chosen else self.chosen
+            self._fill()
+
+    @work
+    async def action_compare(self) -> None:
+        """Put the marked checkpoint and this one side by side."""
+        from workbench.screens.compare import CompareScreen
+
+        if (row := self.row) is None:
+            return
+        other = next((one for one in self.rows if one.key == self.marked), None)
+        first = self._weights(other or row)
+        await self.app.switch_mode("compare")
+        screen = self.app.screen
+        assert isinstance(screen, CompareScreen)
+        screen.open(first, self._weights(row) if other else "")
+
+    @work
+    async def action_tensors(self) -> None:
+        """Look into the checkpoint's weights."""
+        from workbench.screens.tensors import TensorsScreen
+
+        if (row := self.row) is None:
+            return
+        path = row.checkpoint.path if row.checkpoint else row.facts.path
+        if row.checkpoint is None and row.facts.checkpoints:
+            path = row.facts.checkpoints[-1].path
+        await self.app.switch_mode("tensors")
+        screen = self.app.screen
+        assert isinstance(screen, TensorsScreen)
+        screen.open(path / "model.safetensors")
+
+    @work
+    async def action_monitor(self) -> None:
+        """Watch the run."""
+        from workbench.screens.monitor import MonitorScreen
+
+        row = self.row
+        await self.app.switch_mode("monitor")
+        screen = self.app.screen
+        assert isinstance(screen, MonitorScreen)
+        if row is not None:
+            screen.attach(row.facts.name)
 
     @work
     async def action_delete(self) -> None:
         """Delete the checkpoint, or the whole run, after a question."""
-        chosen, run = self.chosen, self.run_dir
-        if not chosen:
+        if (row := self.row) is None:
             return
-        if run.is_live():
-            self.notify(
-                f"{visible(run.name)} is in training; stop it first", severity="warning", markup=False
-            )
+        path = row.checkpoint.path if row.checkpoint else row.facts.path
+        try:
+            if row.facts.kind == "run":
+                run_actions.refuse_if_live(RunDir(row.facts.path))
+            began = [run.name for run in run_actions.children(self.workbench.runs_dir, path)]
+            hint = f"\n\n{', '.join(began)} began from it" if began else ""
+            what = "checkpoint" if row.checkpoint else "run and all that is in it"
+            if await self.app.push_screen_wait(Confirm(f"delete the {what}?\n{visible(f'{path}{hint}')}")):
+                await asyncio.to_thread(run_actions.delete, path)
+        except (UserError, OSError) as error:
+            self._complain(error)
+        self.refresh_runs()
+
+    @work
+    async def action_rename(self) -> None:
+        """Give the run another name."""
+        if (row := self.row) is None:
             return
-        path = run.checkpoints()[int(chosen.rpartition("@")[2])] if "@" in chosen else Path(run.path)
-        if await self.app.push_screen_wait(Confirm(f"delete {visible(str(path))}?")):
-            shutil.rmtree(path)
-            self.refresh_runs()
+        question = f"a new name for {visible(row.facts.name)}"
+        name = await self.app.push_screen_wait(Ask(question, row.facts.name))
+        if not name or name == row.facts.name:
+            return
+        try:
+            run_actions.rename(RunDir(row.facts.path), name, self.workbench.runs_dir)
+        except (UserError, OSError) as error:
+            self._complain(error)
+        self.refresh_runs()
 
     def action_send(self, command: str) -> None:
         """Ask the run that the cursor is at for something."""
-        if not self.chosen:
+        if self.row is None:
             return
-        run = self.run_dir
-        if not run.is_live():
-            self.notify(f"{visible(run.name)} is not in training", severity="warning", markup=False)
-            return
-        match command:
-            case "pause" | "resume" | "checkpoint" | "stop":
-                run.send(command)
-        self.notify(f"asked {visible(run.name)} to {command}", markup=False)
+        try:
+            self.notify(run_actions.steer(RunDir(self.row.facts.path), command), markup=False)
+        except (UserError, OSError) as error:
+            self._complain(error)
 
     @work
     async def action_stop_run(self) -> None:
         """Stop a run after a question; it saves and can be resumed."""
-        if self.chosen and await self.app.push_screen_wait(Confirm(f"stop {visible(self.run_dir.name)}?")):
+        if self.row and await self.app.push_screen_wait(Confirm(f"stop {visible(self.row.facts.name)}?")):
             self.action_send("stop")
+
+    def _complain(self, error: Exception) -> None:
+        self.notify(visible(str(error)), severity="warning", markup=False)

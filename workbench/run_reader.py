@@ -1,0 +1,97 @@
+"""Everything that a run writes while it trains, read as it comes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from workbench.runs import last_lines
+from workbench.series import Curves
+from workbench.tail import Tail
+
+NEWEST_SAMPLES = 1 << 20
+NEWEST_ROLLOUTS = 1 << 22
+"""Bytes of the end of samples.jsonl and rollouts.jsonl that are read when a run is opened."""
+MOST_SAMPLES = 300
+MOST_ROLLOUTS = 300
+MOST_EVENTS = 100
+LOG_LINES = 200
+
+
+class RunReader:
+    """The curves, samples, rollouts and the log of one run, up to now.
+
+    Not made for two threads at once: whoever reads in a thread shows nothing meanwhile, or the state before.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.curves = Curves()
+        self.events: list[dict[str, Any]] = []
+        """What happened besides steps: validations, saves, pauses, the end."""
+        self.samples: list[dict[str, Any]] = []
+        self.rollouts: list[dict[str, Any]] = []
+        self.log: list[str] = []
+        self._metrics = Tail(path / "metrics.jsonl")
+        self._samples = Tail(path / "samples.jsonl", newest=NEWEST_SAMPLES)
+        self._rollouts = Tail(path / "rollouts.jsonl", newest=NEWEST_ROLLOUTS)
+        self._restarts = 0
+        self._log_size = -1
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to read at once."""
+        return self._metrics.is_behind or self._rollouts.is_behind
+
+    @property
+    def damaged(self) -> int:
+        """Lines of the run's files that could not be read."""
+        return self._metrics.damaged + self._samples.damaged + self._rollouts.damaged
+
+    @property
+    def share_read(self) -> float:
+        """How much of metrics.jsonl has been read."""
+        return self._metrics.offset / self._metrics.size if self._metrics.size else 1.0
+
+    def read(self, seconds: float) -> bool:
+        """Read what is new for about so long; return whether anything was."""
+        try:
+            return self._read(seconds)
+        except OSError:
+            # The folder was deleted or became unreadable; its row in the list tells of it.
+            return False
+
+    def _read(self, seconds: float) -> bool:
+        rows = self._metrics.read(seconds)
+        if self._metrics.restarts != self._restarts:
+            self._restarts = self._metrics.restarts
+            self.curves, self.events = Curves(), []
+        self.curves.feed(rows)
+        self.events = [*self.events, *(row for row in rows if row.get("event") != "step")][-MOST_EVENTS:]
+        samples = [row for row in self._samples.read(seconds) if "prompt" in row and "text" in row]
+        if samples:
+            # After a resume the last text of a step and prompt wins.
+            self.samples = _last(self.samples, samples, "step", "prompt")[-MOST_SAMPLES:]
+        rollouts = [row for row in self._rollouts.read(seconds) if isinstance(row.get("answers"), list)]
+        if rollouts:
+            self.rollouts = _last(self.rollouts, rollouts, "step", "index")[-MOST_ROLLOUTS:]
+        return bool(rows or samples or rollouts or self._read_log())
+
+    def _read_log(self) -> bool:
+        log = self.path / "log.txt"
+        try:
+            size = log.stat().st_size
+        except FileNotFoundError:
+            return False
+        if size == self._log_size:
+            return False
+        self._log_size = size
+        self.log = last_lines(log, LOG_LINES)
+        return True
+
+
+def _last(
+    known: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]], *names: str
+) -> list[dict[str, Any]]:
+    """Return the rows by step; of those that agree in `names` the last."""
+    latest = {tuple(str(row.get(name)) for name in names): row for row in (*known, *new)}
+    return sorted(latest.values(), key=lambda row: row["step"] if isinstance(row.get("step"), int) else 0)
