@@ -59,9 +59,9 @@ def _descends(parent: str, path: Path) -> bool:
 
 def rename(run: RunDir, name: str, runs_dir: Path) -> RunDir:
     """Give a run another name; the runs that began from it are told. Raises UserError if it can not be."""
-    new = run.path.with_name(name)
     if not name or Path(name).name != name or name.startswith(".") or "@" in name:
         raise UserError(f"{name!r}: a run's name is one plain folder name without @")
+    new = run.path.with_name(name)
     if new.exists():
         raise UserError(f"{name} is taken")
     followers = children(runs_dir, run.path)

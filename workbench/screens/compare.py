@@ -163,7 +163,8 @@ class CompareScreen(Screen[None]):
             side.note = reply.message
         elif isinstance(reply, Crashed):
             side.loaded = None
-            side.note = f"its process ended with code {reply.code}: {' '.join(reply.lines[-2:])}; enter loads it again"
+            said = " ".join(reply.lines[-2:])
+            side.note = f"its process ended with code {reply.code}: {said}; enter loads it again"
 
     def _names(self, words: str) -> list[tuple[str, str]]:
         found = []
@@ -346,9 +347,9 @@ class CompareScreen(Screen[None]):
 def _told(reply: Finished, tokens: list[TokenInfo]) -> str:
     """Return what there is to say of a whole answer."""
     chosen = [token.logprob for token in tokens if not token.forced]
-    likely = f", perplexity {math.exp(-sum(chosen) / len(chosen)):.2f}" if chosen else ""
-    speed = f", {reply.num_tokens / reply.seconds:.0f} tok/s" if reply.seconds else ""
-    return f"{reply.num_tokens} tokens{likely}{speed}, seed {reply.seed}, {reply.reason}"
+    likely = f" · perplexity {math.exp(-sum(chosen) / len(chosen)):.2f}" if chosen else ""
+    speed = f" · {reply.num_tokens / reply.seconds:.0f} tok/s" if reply.seconds else ""
+    return f"{reply.num_tokens} tokens{likely}{speed} · seed {reply.seed} · {reply.reason}"
 
 
 def _token_lines(tokens: list[TokenInfo], index: int, width: int) -> list[Text]:

@@ -1,6 +1,5 @@
 """The answers that a GRPO run practised with, group by group, as they come."""
 
-import asyncio
 from typing import ClassVar
 
 from textual import work
@@ -16,7 +15,6 @@ from workbench.widgets.strip import NameStrip
 from workbench.widgets.table import StillTable
 
 POLL_SECONDS = 1.0
-READ_SECONDS = 0.1
 
 
 class RolloutsScreen(Screen[None]):
@@ -50,8 +48,7 @@ class RolloutsScreen(Screen[None]):
 
     @work(exclusive=True)
     async def _read(self) -> None:
-        if await asyncio.to_thread(self.reader.read, READ_SECONDS):
-            self._fill()
+        await self.reader.catch_up(self._fill)
 
     def _groups(self) -> list[dict]:
         groups = list(reversed(self.reader.rollouts))

@@ -1,4 +1,4 @@
-"""What is in a safetensors file: names and shapes at once, values when asked for, differences of two files."""
+"""What is in a safetensors file: names and shapes at once, values when asked for, differences of two."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -273,7 +273,8 @@ class TensorsScreen(Screen[None]):
             text.append(visible(_short_path(self.other)), "bold")
         formats = ", ".join(dict.fromkeys(tensor.dtype for tensor in file.tensors))
         text.append(
-            f"   {len(file.tensors)} tensors, {file.num_values:,} values, {short_bytes(file.num_bytes)}, {formats}",
+            f"   {len(file.tensors)} tensors · {file.num_values:,} values · {short_bytes(file.num_bytes)}"
+            f" · {formats}",
             "dim",
         )
         for name, value in file.metadata.items():
