@@ -62,9 +62,10 @@ def smoothed(series: Series, span: float) -> Series:
     Weights fall with the distance in steps, not in points, so that thinned-out parts are treated alike.
     """
     out = Series()
-    out.steps = series.steps
+    # A copy: the series may grow before what is returned is drawn.
+    out.steps = array("d", series.steps)
     if span <= 1 or len(series) < 2:
-        out.values = series.values
+        out.values = array("d", series.values)
         return out
     gaps = [1.0, *(after - before for before, after in pairwise(series.steps))]
     total = weight = 0.0

@@ -352,7 +352,7 @@ def test_a_started_process_outlives_the_one_that_started_it():
     code = (
         "import sys; from pathlib import Path; from workbench import run_actions\n"
         "run_actions.sys.executable = sys.argv[1]\n"
-        "print(run_actions.start('pretrain', ['--steps', '3'], name='a', runs_dir=Path('runs')).pid)"
+        "print(run_actions.start('pretrain', ['--steps', '3'], name='a', runs_dir=Path('runs')))"
     )
     # In the place of Python: a program that writes down its arguments after a while, in its own session.
     stand_in = Path("program")

@@ -119,6 +119,8 @@ class CheckpointsScreen(Screen[None]):
         self._fill()
 
     def _fill(self) -> None:
+        if not self.query(StillTable):
+            return  # The app is ending, or has not begun.
         self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
         columns = COLUMNS if self.size.width >= 100 else NARROW
         now = clock.now()
@@ -175,6 +177,8 @@ class CheckpointsScreen(Screen[None]):
         return reader
 
     def _show_reader(self, row: Row, reader: RunReader) -> None:
+        if not self.query(Plot):
+            return
         plot = self.query_one(Plot)
         plot.empty = "no steps yet" if row.facts.kind == "run" else "no curve"
         title = "loss" if not reader.is_behind else f"loss, reading {reader.share_read:.0%}"

@@ -290,6 +290,8 @@ class CompareScreen(Screen[None]):
         self._draw_tokens()
 
     def _draw_heads(self) -> None:
+        if not self.query(SideHead):
+            return  # The app is ending, or has not begun.
         for number, side in enumerate(self.sides):
             text = Text(no_wrap=True, overflow="ellipsis")
             text.append(f" {SIDES[number]} ", "bold reverse")
@@ -300,6 +302,8 @@ class CompareScreen(Screen[None]):
         self.query_one("#mode", Static).update(mode)
 
     def _draw_tokens(self) -> None:
+        if not self.query(SideText):
+            return
         first, second = self.query(SideText)
         index = self.cursor if self.cursor is not None else first.parting
         head = Text(no_wrap=True, overflow="ellipsis")

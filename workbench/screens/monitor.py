@@ -1,7 +1,6 @@
 """Watch runs while they train, steer them, begin new ones."""
 
 import asyncio
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -79,7 +78,6 @@ class MonitorScreen(Screen[None]):
         """Which of the run's curves comes first."""
         self._reading = asyncio.Lock()
         self._readers: dict[str, RunReader] = {}
-        self._started: list[subprocess.Popen[bytes]] = []
 
     @property
     def workbench(self) -> "Workbench":
@@ -122,7 +120,6 @@ class MonitorScreen(Screen[None]):
 
     def poll(self) -> None:
         """Read what the runs have written; nothing happens while another screen is in front."""
-        self._started = [process for process in self._started if process.poll() is None]
         if self.is_current and not self._reading.locked():
             self._read(self._scanner)
 
@@ -167,8 +164,8 @@ class MonitorScreen(Screen[None]):
     # What is shown
 
     def _draw(self) -> None:
-        if not self.is_mounted:
-            return
+        if not self.query(StillTable):
+            return  # The app is ending, or has not begun.
         self._draw_list()
         facts = self.facts
         if facts is None:
@@ -357,9 +354,7 @@ class MonitorScreen(Screen[None]):
     def _start(self, stage: str, arguments: list[str], name: str, *, is_new: bool) -> None:
         runs_dir = self.workbench.runs_dir
         try:
-            self._started.append(
-                run_actions.start(stage, arguments, name=name, runs_dir=runs_dir, is_new=is_new)
-            )
+            run_actions.start(stage, arguments, name=name, runs_dir=runs_dir, is_new=is_new)
         except (UserError, OSError) as error:
             self._complain(error)
             return

@@ -186,7 +186,7 @@ class TensorsScreen(Screen[None]):
         if name not in self.stats:
             async for reply in self._client.ask(op="stats", path=str(path), name=name):
                 self.stats[name] = reply
-        if self.file is not None and self.file.path == path:
+        if self.file is not None and self.file.path == path and self.query(StillTable):
             self._show_detail()
 
     @property
@@ -210,8 +210,8 @@ class TensorsScreen(Screen[None]):
 
     def _fill(self) -> None:
         self._is_due = False
-        if not self.is_mounted:
-            return
+        if not self.query(StillTable):
+            return  # The app is ending, or has not begun.
         self._show_file()
         self.query_one(ModeStrip).note(self._busy)
         wide = self.has_class("-wide")
