@@ -217,7 +217,7 @@ class CompareScreen(Screen[None]):
         ready = [side for side in self.sides if side.loaded is not None]
         if not prompt or not ready or any(side.running is not None for side in self.sides):
             if not ready:
-                self.notify("choose a checkpoint for each side first", severity="warning")
+                self.notify("no checkpoint is loaded yet: choose one for each side", severity="warning")
             return
         try:
             options = self._options()

@@ -63,6 +63,8 @@ class TensorsScreen(Screen[None]):
         self.is_log = False
         self._problem = "no file: o opens one; t on a checkpoint (F3) shows its weights"
         self._client = TensorClient()
+        self._quick = TensorClient()
+        """For single tensors: they do not wait for, nor end, what takes long."""
         self._busy = ""
         self._is_due = False
 
@@ -90,6 +92,7 @@ class TensorsScreen(Screen[None]):
 
     async def on_unmount(self) -> None:
         await self._client.close()
+        await self._quick.close()
 
     # Opening
 
@@ -184,7 +187,7 @@ class TensorsScreen(Screen[None]):
         assert self.file is not None
         path = self.file.path
         if name not in self.stats:
-            async for reply in self._client.ask(op="stats", path=str(path), name=name):
+            async for reply in self._quick.ask(op="stats", path=str(path), name=name):
                 self.stats[name] = reply
         if self.file is not None and self.file.path == path and self.query(StillTable):
             self._show_detail()
@@ -203,7 +206,7 @@ class TensorsScreen(Screen[None]):
 
     def _rest(self, name: str) -> None:
         tensor = self.tensor
-        if tensor is not None and tensor.name == name and tensor.num_values <= QUICK and not self._busy:
+        if tensor is not None and tensor.name == name and tensor.num_values <= QUICK:
             self._measure_one(name)
 
     # What is shown
