@@ -88,7 +88,7 @@ def _sort_key(facts: Facts, order: str) -> tuple[float, str]:
 
 def _descend(found: Sequence[Facts], by_name: dict[str, Facts]) -> list[tuple[Facts, int]]:
     """Return the runs with their depths, each behind the one that it began from, older ones first."""
-    oldest = sorted(found, key=lambda facts: (facts.created or 0.0, facts.name))
+    oldest = sorted(found, key=lambda facts: (facts.created or float("inf"), facts.name))
     children: dict[str, list[Facts]] = {}
     for facts in oldest:
         if facts.parent_run in by_name and facts.parent_run != facts.name:

@@ -1,7 +1,7 @@
 """Tensors in words and pictures: statistics with a histogram, a map of layers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -14,7 +14,9 @@ from workbench.visible import visible
 RAMP = ("#2b4c7e", "#3d78b4", "#56b4e9", "#c8b273", "#e69f00", "#d55e00")
 """From low to high: blue to orange, which everybody can tell apart."""
 SHADES = "·░▒▓██"
-NUMBER_CELL, SHADE_CELL = 6, 2
+CELLS = (6, 2, 1)
+"""Widths of a cell: with a number, with a gap, without."""
+NUMBER_CELL = CELLS[0]
 
 
 def stats_text(
@@ -44,15 +46,9 @@ def stats_text(
         middle = "counts on a log axis" if is_log else ""
         line = f"{low}{zero}"
         text.append(f"{line}{f'{middle}  {high}':>{max(width - len(line), 0)}}\n\n", "dim")
-        pairs = [
-            ("mean", found["mean"]),
-            ("std", found["std"]),
-            ("rms", found["rms"]),
-            ("norm", found["norm"]),
-        ]
-        for name, value in pairs:
+        for name in ("mean", "std", "rms", "norm"):
             text.append(f"{name} ", "dim")
-            text.append(f"{short(value)}   ", "bold")
+            text.append(f"{short(found[name])}   ", "bold")
         text.append("\n")
         for name, value in found["quantiles"].items():
             text.append(f"{float(name):.0%} ", "dim")
@@ -84,11 +80,11 @@ def heat_map(measured: Mapping[str, Mapping[str, Any]], key: str, *, width: int)
     text = Text(f"{title} by layer\n\n", "bold")
     layers = sorted({layer for row in grid.values() for layer in row})
     margin = min(max((len(kind) for kind in (*grid, *alone)), default=0), max(width // 3, 14))
-    cell = NUMBER_CELL if margin + 1 + NUMBER_CELL * len(layers) <= width else SHADE_CELL
+    cell = next((c for c in CELLS if margin + 1 + c * len(layers) <= width), CELLS[-1])
     shown = layers[: max((width - margin - 1) // cell, 1)]
     if grid:
         text.append(f"{'layer':>{margin}} ", "dim")
-        text.append("".join(f"{layer:>{cell - 1}} " for layer in shown) + "\n", "dim")
+        text.append(f"{_layer_axis(shown, cell)}\n", "dim")
     for kind, row in grid.items():
         text.append(f"{visible(_cut(kind, margin)):>{margin}} ")
         for layer in shown:
@@ -108,6 +104,18 @@ def heat_map(measured: Mapping[str, Mapping[str, Any]], key: str, *, width: int)
     return text
 
 
+def _layer_axis(layers: Sequence[int], cell: int) -> str:
+    """Return the numbers of layers above their cells, as many as there is room for."""
+    row = [" "] * (cell * len(layers))
+    for index, layer in enumerate(layers):
+        start = cell * index + max(cell - 1 - len(str(layer)), 0)
+        label = str(layer)
+        before = row[max(start - 1, 0) : start + len(label)]
+        if all(char == " " for char in before) and start + len(label) <= len(row):
+            row[start : start + len(label)] = label
+    return "".join(row)
+
+
 def _append_cell(text: Text, value: float | None, width: int, low: float, high: float) -> None:
     if value is None:
         text.append(" " * width)
@@ -118,8 +126,8 @@ def _append_cell(text: Text, value: float | None, width: int, low: float, high: 
         text.append(f"{number:>{width - 1}}", f"{'black' if level > 1 else 'white'} on {RAMP[level]}")
         text.append(" ")
     else:
-        text.append(SHADES[level] * (width - 1), RAMP[level])
-        text.append(" ")
+        text.append(SHADES[level], RAMP[level])
+        text.append(" " * (width - 1))
 
 
 def _level(value: float, low: float, high: float) -> int:

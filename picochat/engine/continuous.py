@@ -125,9 +125,9 @@ def score(logits_TV: torch.Tensor, ids: list[int], num_logprobs: int) -> list[To
     """Return the ids with the log-probabilities that the logits give them."""
     ids_T1 = torch.tensor(ids, device=logits_TV.device)[:, None]
     logprobs = (logits_TV.gather(1, ids_T1)[:, 0] - logits_TV.logsumexp(dim=-1)).tolist()
-    others = likeliest(logits_TV, [num_logprobs] * len(ids))
-    rows = zip(ids, logprobs, others, strict=True)
+    others, entropies = likeliest(logits_TV, [num_logprobs] * len(ids))
+    rows = zip(ids, logprobs, others, entropies, strict=True)
     return [
-        Token(id, logprob=logprob, sampling_logprob=logprob, alternatives=alternatives)
-        for id, logprob, alternatives in rows
+        Token(id, logprob=logprob, sampling_logprob=logprob, alternatives=alternatives, entropy=entropy)
+        for id, logprob, alternatives, entropy in rows
     ]

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from workbench.app import Workbench
 
 POLL_SECONDS = 2.0
-READ_SECONDS = 0.1
-"""How long the files of a run are read before the screen is drawn."""
 PARTS = ("overview", "samples", "config", "log")
 
 
@@ -67,8 +65,8 @@ class CheckpointsScreen(Screen[None]):
         self.order = ORDERS[0]
         self.words = ""
         self.folded: set[str] = set()
-        self._scanner: Scanner | None = None
         self._found: list[Facts] = []
+        self._scanning = asyncio.Lock()
         self._readers: dict[Path, RunReader] = {}
 
     @property
@@ -77,6 +75,7 @@ class CheckpointsScreen(Screen[None]):
         return cast("Workbench", self.app)
 
     def compose(self) -> ComposeResult:
+        self._scanner = Scanner(self.workbench.runs_dir)
         yield ModeStrip("checkpoints")
         yield StillTable(id="runs")
         yield Input(placeholder="words that a run's name, stage, state or parent holds", id="filter")
@@ -92,10 +91,9 @@ class CheckpointsScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self._scanner = Scanner(self.workbench.runs_dir)
         self.query_one(DataTable).focus()
         self.refresh_runs()
-        self.set_interval(POLL_SECONDS, self.refresh_runs)
+        self.set_interval(POLL_SECONDS, self._poll)
 
     def on_screen_resume(self) -> None:
         self.refresh_runs()
@@ -107,15 +105,22 @@ class CheckpointsScreen(Screen[None]):
 
     def refresh_runs(self) -> None:
         """Look at the folder of runs again; cursor and scrolling stay where they are."""
-        if self.is_current and self._scanner is not None:
+        if self.is_current:
             self._scan(self._scanner)
 
-    @work(exclusive=True, group="scan")
+    def _poll(self) -> None:
+        if not self._scanning.locked():
+            self.refresh_runs()
+
+    @work(group="scan")
     async def _scan(self, scanner: Scanner) -> None:
-        self._found = await asyncio.to_thread(scanner.scan)
+        async with self._scanning:
+            self._found = await asyncio.to_thread(scanner.scan)
         self._fill()
 
     def _fill(self) -> None:
+        if not self.query(StillTable):
+            return  # The app is ending, or has not begun.
         self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
         columns = COLUMNS if self.size.width >= 100 else NARROW
         now = clock.now()
@@ -161,11 +166,7 @@ class CheckpointsScreen(Screen[None]):
         self.query_one("#config-text", Static).update(config_text(row.facts, changed_options(row.facts)))
         reader = self._reader(row.facts.path)
         self._show_reader(row, reader)
-        while True:
-            await asyncio.to_thread(reader.read, READ_SECONDS)
-            self._show_reader(row, reader)
-            if not reader.is_behind:
-                return
+        await reader.catch_up(lambda: self._show_reader(row, reader))
 
     def _reader(self, path: Path) -> RunReader:
         """Return what has been read of a run; that of few is kept."""
@@ -176,6 +177,8 @@ class CheckpointsScreen(Screen[None]):
         return reader
 
     def _show_reader(self, row: Row, reader: RunReader) -> None:
+        if not self.query(Plot):
+            return
         plot = self.query_one(Plot)
         plot.empty = "no steps yet" if row.facts.kind == "run" else "no curve"
         title = "loss" if not reader.is_behind else f"loss, reading {reader.share_read:.0%}"
