@@ -1,0 +1,174 @@
+"""Conversations and answers as HTML: tokens coloured by a quantity, parts marked, two models side by side.
+
+Everything that a model or a data set says is escaped. Colours lie over the page's own, so that the same HTML
+can be read on a light and on a dark page.
+"""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from picochat.plots import style
+
+Parts = str | Sequence[Mapping[str, str]]
+"""An answer in the form of chat data: a text, or parts with `type` and `text`."""
+
+FRAME = "border:1px solid rgba(136,136,136,.35);border-radius:6px;padding:.6em .8em;"
+PLAIN = "white-space:pre-wrap;overflow-wrap:anywhere;"
+MONO = PLAIN + "font-family:ui-monospace,monospace;font-size:.92em;line-height:1.75;"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A token as it is shown."""
+
+    text: str
+    color: str | None = None
+    """A colour of the palette behind it."""
+    strength: float = 1.0
+    """0 to 1: how strong the colour is."""
+    kind: Literal["text", "special", "forced"] = "text"
+    """special: a control token, drawn as a tag. forced: not chosen by the model, drawn underlined."""
+    is_pale: bool = False
+    hint: str = ""
+    """What the mouse shows."""
+
+
+def tokens_html(marks: Sequence[Mark]) -> str:
+    """Return tokens one after another, each on its colour."""
+    return f'<div style="{FRAME}{MONO}">{"".join(map(_token, marks))}</div>'
+
+
+def _token(mark: Mark) -> str:
+    css = []
+    if mark.color is not None:
+        css.append(f"background:{transparent(mark.color, 0.55 * mark.strength)}")
+    if mark.kind == "special":
+        css.append("border:1px solid rgba(136,136,136,.6);border-radius:4px;padding:0 .25em;font-size:.8em")
+    if mark.kind == "forced":
+        css.append("text-decoration:underline dotted")
+    if mark.is_pale:
+        css.append("opacity:.6")
+    # A line end is shown, and then made.
+    text = html.escape(mark.text).replace("\n", "↵\n")
+    return f'<span style="{";".join(css)}" title="{html.escape(mark.hint)}">{text}</span>'
+
+
+def transparent(color: str, alpha: float) -> str:
+    """Return the CSS of a colour `#rrggbb` that lets the page through."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{min(max(alpha, 0.0), 1.0):.2f})"
+
+
+def ratio_color(ratio: float, limit: float) -> tuple[str, float]:
+    """Return the colour of a probability ratio and its strength: blue over 1, vermilion under it.
+
+    limit: the ratio (over 1) whose colour, like that of its inverse, is as strong as can be.
+    """
+    size = abs(math.log(ratio)) / math.log(limit)
+    return style.PALETTE[0] if ratio >= 1 else style.PALETTE[5], min(size, 1.0)
+
+
+def legend_html(entries: Mapping[str, tuple[str | None, float]]) -> str:
+    """Return a line that tells what colours mean: text -> colour and strength."""
+    items = []
+    for text, (color, strength) in entries.items():
+        back = "transparent" if color is None else transparent(color, 0.55 * strength)
+        box = (
+            "display:inline-block;width:1em;height:1em;vertical-align:-.15em;margin-right:.35em;"
+            f"border:1px solid rgba(136,136,136,.5);border-radius:3px;background:{back}"
+        )
+        items.append(
+            f'<span style="margin-right:1.2em"><span style="{box}"></span>{html.escape(text)}</span>'
+        )
+    return f'<div style="font-size:.85em;opacity:.85">{"".join(items)}</div>'
+
+
+def parts_html(parts: Parts) -> str:
+    """Return an answer with its thoughts, calls and results marked."""
+    if isinstance(parts, str):
+        parts = [{"type": "text", "text": parts}]
+    shown = "".join(_part(part["type"], part["text"]) for part in parts)
+    return f'<div style="{PLAIN}">{shown or "<i>(nothing)</i>"}</div>'
+
+
+def _part(kind: str, text: str) -> str:
+    text = html.escape(text)
+    code = "font-family:ui-monospace,monospace;font-size:.9em;border-radius:4px;padding:.05em .35em;"
+    if kind == "thinking":
+        edge = "border-left:3px solid rgba(136,136,136,.6);padding-left:.5em;margin:.1em 0;font-style:italic"
+        return f'<span style="display:inline;{edge};opacity:.8" title="thinking">{text}</span>'
+    if kind == "tool_call":
+        back = transparent(style.PALETTE[1], 0.35)
+        return f'<span style="{code}background:{back}" title="calls the calculator">{text}</span>'
+    if kind == "tool_result":
+        back = transparent(style.PALETTE[2], 0.35)
+        return f'<span style="{code}background:{back}" title="what the calculator said">= {text}</span>'
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one model answered."""
+
+    parts: Parts
+    is_right: bool | None = None
+    """None where nobody judges."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A question with the answers of two models."""
+
+    question: str
+    before: Cell
+    now: Cell
+    gold: str = ""
+
+    @property
+    def flip(self) -> Literal["better", "worse", "same"]:
+        """Whether the second model is right where the first is wrong, or the other way round."""
+        if self.before.is_right == self.now.is_right:
+            return "same"
+        return "better" if self.now.is_right else "worse"
+
+
+def side_by_side_html(pairs: Sequence[Pair], *, before: str, now: str) -> str:
+    """Return a table: a row per question, the answers of both models beside each other, flips marked."""
+    has_gold = any(pair.gold for pair in pairs)
+    heads = ["question", *(["right answer"] if has_gold else []), before, now]
+    head = "".join(
+        f'<th style="text-align:left;padding:.3em .6em">{html.escape(text)}</th>' for text in heads
+    )
+    rows = "".join(_row(pair, has_gold) for pair in pairs)
+    return (
+        '<div style="overflow-x:auto"><table style="width:100%;border-collapse:collapse;font-size:.92em">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(pair: Pair, has_gold: bool) -> str:
+    edge = {"better": style.PALETTE[2], "worse": style.PALETTE[5], "same": None}[pair.flip]
+    line = "transparent" if edge is None else edge
+    question = f'<div style="{PLAIN}">{html.escape(pair.question)}</div>'
+    cells = [
+        f'<td style="{_CELL}width:30%;border-left:4px solid {line}">{question}</td>',
+        *([f'<td style="{_CELL}">{html.escape(pair.gold)}</td>'] if has_gold else []),
+        _cell(pair.before),
+        _cell(pair.now, {"better": "now right", "worse": "now wrong", "same": ""}[pair.flip], edge),
+    ]
+    return f'<tr style="border-top:1px solid rgba(136,136,136,.3)">{"".join(cells)}</tr>'
+
+
+_CELL = "vertical-align:top;padding:.4em .6em;"
+
+
+def _cell(cell: Cell, flip: str = "", edge: str | None = None) -> str:
+    mark = {True: "✓", False: "✗", None: ""}[cell.is_right]
+    back = f"background:{transparent(edge, 0.18)};" if edge is not None else ""
+    notes = " · ".join(part for part in (f"{mark} {flip}".strip(), cell.note) if part)
+    note = f'<div style="font-size:.85em;opacity:.75">{html.escape(notes)}</div>' if notes else ""
+    return f'<td style="{_CELL}{back}">{parts_html(cell.parts)}{note}</td>'

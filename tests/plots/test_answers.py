@@ -1,0 +1,116 @@
+"""Answers as HTML: nothing that a text says becomes markup, and marks say what they should."""
+
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picochat.plots.answers import (
+    Cell,
+    Mark,
+    Pair,
+    legend_html,
+    parts_html,
+    ratio_color,
+    side_by_side_html,
+    tokens_html,
+    transparent,
+)
+from picochat.plots.style import PALETTE
+
+
+class Reader(HTMLParser):
+    """Collects the text and the tags of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+
+TEXTS = st.text(st.sampled_from("ab <>&\"'/=script\n;"), min_size=1, max_size=12)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=5))
+def test_whatever_tokens_say_is_text(texts: list[str]):
+    page = Reader(tokens_html([Mark(text=text, hint=text, color=PALETTE[0]) for text in texts]))
+    assert page.text.replace("↵\n", "\n") == "".join(texts)
+    assert page.tags == ["div"] + ["span"] * len(texts)
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_whatever_answers_say_is_text(question: str, answer: str, gold: str):
+    cell = Cell(
+        parts=[{"type": kind, "text": answer} for kind in ("text", "thinking", "tool_call")], note=answer
+    )
+    page = Reader(
+        side_by_side_html([Pair(question=question, before=cell, now=cell, gold=gold)], before="a", now="b")
+    )
+    assert page.text.count(answer) >= 8
+    assert set(page.tags) == {"div", "table", "thead", "tr", "th", "tbody", "td", "span"}
+
+
+def test_kinds_of_tokens_look_different():
+    marks = [
+        Mark(text="a"),
+        Mark(text="a", kind="special"),
+        Mark(text="a", kind="forced"),
+        Mark(text="a", is_pale=True),
+    ]
+    looks = re.findall(r'<span style="([^"]*)"', tokens_html(marks))
+    assert len(set(looks)) == 4
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "flip"),
+    [(True, True, "same"), (False, True, "better"), (True, False, "worse"), (None, None, "same")],
+)
+def test_flips(before, now, flip):
+    pair = Pair(question="q", before=Cell(parts="x", is_right=before), now=Cell(parts="y", is_right=now))
+    assert pair.flip == flip
+    text = Reader(side_by_side_html([pair], before="base", now="step 5")).text
+    assert ("now right" in text, "now wrong" in text) == (flip == "better", flip == "worse")
+    assert text.count("✓") == [before, now].count(True)
+
+
+@pytest.mark.parametrize("parts", ["", []])
+def test_an_empty_answer_is_said_to_be_empty(parts):
+    assert Reader(parts_html(parts)).text == "(nothing)"
+
+
+def test_results_of_tools_are_told_from_calls():
+    page = parts_html([{"type": "tool_call", "text": "2+2"}, {"type": "tool_result", "text": "4"}])
+    assert Reader(page).text == "2+2= 4"
+    assert len(set(re.findall(r"background:(rgba[^\"]*)", page))) == 2
+
+
+@given(st.floats(0.01, 100))
+def test_ratios_are_as_strong_as_their_inverses(ratio: float):
+    color, strength = ratio_color(ratio, 1.5)
+    other, as_strong = ratio_color(1 / ratio, 1.5)
+    assert strength == pytest.approx(as_strong)
+    assert 0 <= strength <= 1
+    if not math.isclose(ratio, 1):
+        assert color == (PALETTE[0] if ratio > 1 else PALETTE[5]) != other
+
+
+def test_colours_let_the_page_through():
+    assert transparent("#0072B2", 0.5) == "rgba(0,114,178,0.50)"
+    assert transparent("#0072B2", 3) == "rgba(0,114,178,1.00)"
+    assert "transparent" in legend_html({"<none>": (None, 1)})
+    assert "&lt;none&gt;" in legend_html({"<none>": (None, 1)})
