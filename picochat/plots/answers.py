@@ -42,7 +42,7 @@ def tokens_html(marks: Sequence[Mark]) -> str:
 
 
 def _token(mark: Mark) -> str:
-    css = []
+    css = ["border-radius:3px;box-shadow:inset 0 0 0 1px rgba(136,136,136,.18)"]
     if mark.color is not None:
         css.append(f"background:{transparent(mark.color, 0.55 * mark.strength)}")
     if mark.kind == "special":
@@ -90,7 +90,7 @@ def parts_html(parts: Parts) -> str:
     """Return an answer with its thoughts, calls and results marked."""
     if isinstance(parts, str):
         parts = [{"type": "text", "text": parts}]
-    shown = "".join(_part(part["type"], part["text"]) for part in parts)
+    shown = "".join(_part(part["type"], part["text"]) for part in parts).strip()
     return f'<div style="{PLAIN}">{shown or "<i>(nothing)</i>"}</div>'
 
 

@@ -79,14 +79,23 @@ def batch_spans(ids_BT: np.ndarray, learned_BT: np.ndarray, *, bos_id: int, pad_
     return spans
 
 
-def learned_places(targets_BT: np.ndarray, ignore: int) -> np.ndarray:
-    """Return (B, T) whether the token at each position is learned, from the targets one position before.
+def whole_rows(
+    ids_BT: np.ndarray, targets_BT: np.ndarray, *, ignore: int, pad_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that inputs and targets were cut from, (B, T + 1), and whether each token is learned.
 
-    The first token of a row is never a target; the target of the last position is outside of the picture.
+    The last token of a row is known only if it is a target; if it is not, it counts as padding.
     """
-    learned_BT = np.zeros(targets_BT.shape, dtype=bool)
-    learned_BT[:, 1:] = targets_BT[:, :-1] != ignore
-    return learned_BT
+    is_target_BT = targets_BT != ignore
+    last_B1 = np.where(is_target_BT[:, -1:], targets_BT[:, -1:], pad_id)
+    never_B1 = np.zeros((len(ids_BT), 1), dtype=bool)
+    return np.hstack((ids_BT, last_B1)), np.hstack((never_B1, is_target_BT))
+
+
+def document_places(spans: Sequence[Span], document: int) -> tuple[int, slice]:
+    """Return the row of a document and where in it the document stands."""
+    own = [span for span in spans if span.document == document]
+    return own[0].row, slice(own[0].start, own[-1].start + own[-1].length)
 
 
 def shares(spans: Sequence[Span]) -> Shares:

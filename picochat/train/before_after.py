@@ -48,24 +48,19 @@ class Beginning:
         parent = run.parent if run.parent is not None else run.directory.info()["parent"]
         self.path = Path(parent)
         self._loaded: tuple[GPT, Tokenizer] | None = None
-        self._answers: dict[tuple[str, int, bool], Completion] = {}
+        self._answers: dict[tuple[str, int], Completion] = {}
         self._results: dict[tuple[str, tuple[str, ...], int], TaskResult] = {}
 
-    def compare(
-        self, run: Run, questions: Sequence[str], *, max_tokens: int, as_text: bool = False
-    ) -> list[Pair]:
+    def compare(self, run: Run, questions: Sequence[str], *, max_tokens: int) -> list[Pair]:
         """Return the questions with both models' answers.
-
-        as_text: give the question to the model of the beginning as plain text to go on with, without the
-        marks of a conversation, which a model that only read texts has never seen.
 
         Raises:
             UserError: the checkpoint that the run began with is gone, or a question is too long.
         """
-        keys = {text: (text, max_tokens, as_text) for text in questions}
+        keys = {text: (text, max_tokens) for text in questions}
         missing = [text for text in keys if keys[text] not in self._answers]
         if missing:
-            answers = ask(*self._model(run), missing, max_tokens, as_text=as_text)
+            answers = ask(*self._model(run), missing, max_tokens)
             self._answers |= {keys[text]: answer for text, answer in zip(missing, answers, strict=True)}
         now = ask(for_decoding(run.model), run.tokenizer, questions, max_tokens)
         return [
@@ -113,15 +108,9 @@ class Beginning:
         return self._loaded
 
 
-def ask(
-    model: GPT, tokenizer: Tokenizer, questions: Sequence[str], max_tokens: int, *, as_text: bool = False
-) -> list[Completion]:
-    """Return the greedy answers to questions; see `Beginning.compare`."""
-    bos = tokenizer.special["<|bos|>"]
-    prompts = [
-        [bos, *tokenizer.encode(text)] if as_text else render_prompt(tokenizer, [user_turn(text)])
-        for text in questions
-    ]
+def ask(model: GPT, tokenizer: Tokenizer, questions: Sequence[str], max_tokens: int) -> list[Completion]:
+    """Return the greedy answers to questions, each the first of a conversation."""
+    prompts = [render_prompt(tokenizer, [user_turn(text)]) for text in questions]
     options = SamplingOptions(temperature=0, max_tokens=max_tokens, seed=0)
     return [answer for [answer] in Engine(model, tokenizer).generate_batch(prompts, options)]
 

@@ -4,7 +4,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picochat.plots.batches import MEANING, Span, batch_figure, batch_spans, learned_places, shares
+from picochat.plots.batches import (
+    MEANING,
+    Span,
+    batch_figure,
+    batch_spans,
+    document_places,
+    shares,
+    whole_rows,
+)
 
 BOS, PAD, IGNORE = 90, 91, -1
 
@@ -12,22 +20,24 @@ BOS, PAD, IGNORE = 90, 91, -1
 def test_a_batch_falls_into_spans():
     ids_BT = np.array([[BOS, 1, 2, 3, BOS, 4, PAD, PAD], [BOS, 5, 6, 7, 8, 9, 10, 11]])
     targets_BT = np.array([[-1, 2, 3, -1, 4, -1, -1, -1], [-1, -1, -1, -1, 9, 10, 11, 12]])
-    learned_BT = learned_places(targets_BT, IGNORE)
+    ids_BT, learned_BT = whole_rows(ids_BT, targets_BT, ignore=IGNORE, pad_id=PAD)
     # A target at a position is the token of the next one.
     assert np.flatnonzero(learned_BT[0]).tolist() == [2, 3, 5]
+    assert ids_BT[:, -1].tolist() == [PAD, 12]
     spans = batch_spans(ids_BT, learned_BT, bos_id=BOS, pad_id=PAD)
     assert [(s.row, s.start, s.length, s.document, s.kind) for s in spans] == [
         (0, 0, 2, 0, "read"),
         (0, 2, 2, 0, "learned"),
         (0, 4, 1, 1, "read"),
         (0, 5, 1, 1, "learned"),
-        (0, 6, 2, -1, "padding"),
+        (0, 6, 3, -1, "padding"),
         (1, 0, 5, 2, "read"),
-        (1, 5, 3, 2, "learned"),
+        (1, 5, 4, 2, "learned"),
     ]
     found = shares(spans)
-    assert (found.learned, found.read, found.padding) == (6 / 16, 8 / 16, 2 / 16)
+    assert (found.learned, found.read, found.padding) == (7 / 18, 8 / 18, 3 / 18)
     assert found.num_documents == 3
+    assert document_places(spans, 1) == (0, slice(4, 6))
 
 
 @given(st.lists(st.lists(st.sampled_from([1, 2, BOS, PAD]), min_size=9, max_size=9), min_size=1, max_size=4))

@@ -36,9 +36,9 @@ def test_the_beginning_is_asked_everything_once(tmp_path, begin_sft, open_runs, 
     asked: list[tuple[bool, list[str]]] = []
     ask = before_after.ask
 
-    def counting(model, tokenizer, questions, max_tokens, **rest):
+    def counting(model, tokenizer, questions, max_tokens):
         asked.append((model is run.model, list(questions)))
-        return ask(model, tokenizer, questions, max_tokens, **rest)
+        return ask(model, tokenizer, questions, max_tokens)
 
     monkeypatch.setattr(before_after, "ask", counting)
     beginning = Beginning(run)
@@ -46,19 +46,6 @@ def test_the_beginning_is_asked_everything_once(tmp_path, begin_sft, open_runs, 
     beginning.compare(run, [*QUESTIONS, "more"], max_tokens=4)
     assert [questions for is_own, questions in asked if not is_own] == [QUESTIONS, ["more"]]
     assert [questions for is_own, questions in asked if is_own] == [QUESTIONS, [*QUESTIONS, "more"]]
-
-
-def test_a_base_model_may_be_asked_in_plain_text(tmp_path, begin_sft, open_runs):
-    run = begin_sft(tmp_path)
-    open_runs.append(run)
-    model, tokenizer = load(run.parent)
-    bos = tokenizer.special["<|bos|>"]
-    [pair] = Beginning(run).compare(run, ["the cat"], max_tokens=6, as_text=True)
-    [[expected]] = before_after.Engine(model, tokenizer).generate_batch(
-        [[bos, *tokenizer.encode("the cat")]],
-        before_after.SamplingOptions(temperature=0, max_tokens=6, seed=0),
-    )
-    assert pair.before == before_after._cell(expected)
 
 
 def test_a_parent_that_is_gone_is_told(tmp_path, begin_sft, base_dir, open_runs):
