@@ -29,8 +29,10 @@ class Mark:
     """A colour of the palette behind it."""
     strength: float = 1.0
     """0 to 1: how strong the colour is."""
-    kind: Literal["text", "special", "forced"] = "text"
-    """special: a control token, drawn as a tag. forced: not chosen by the model, drawn underlined."""
+    is_special: bool = False
+    """A control token, drawn as a tag."""
+    is_forced: bool = False
+    """Not chosen by the model, drawn underlined."""
     is_pale: bool = False
     hint: str = ""
     """What the mouse shows."""
@@ -45,9 +47,9 @@ def _token(mark: Mark) -> str:
     css = ["border-radius:3px;box-shadow:inset 0 0 0 1px rgba(136,136,136,.18)"]
     if mark.color is not None:
         css.append(f"background:{transparent(mark.color, 0.55 * mark.strength)}")
-    if mark.kind == "special":
+    if mark.is_special:
         css.append("border:1px solid rgba(136,136,136,.6);border-radius:4px;padding:0 .25em;font-size:.8em")
-    if mark.kind == "forced":
+    if mark.is_forced:
         css.append("text-decoration:underline dotted")
     if mark.is_pale:
         css.append("opacity:.6")

@@ -68,8 +68,8 @@ def test_whatever_answers_say_is_text(question: str, answer: str, gold: str):
 def test_kinds_of_tokens_look_different():
     marks = [
         Mark(text="a"),
-        Mark(text="a", kind="special"),
-        Mark(text="a", kind="forced"),
+        Mark(text="a", is_special=True),
+        Mark(text="a", is_forced=True),
         Mark(text="a", is_pale=True),
     ]
     looks = re.findall(r'<span style="([^"]*)"', tokens_html(marks))
