@@ -1,4 +1,4 @@
-"""The batch that fine-tuning takes next, to be looked at: its conversations, and what the model thinks of them.
+"""The batch that fine-tuning takes next: its conversations, and what the model makes of their tokens.
 
 B: rows, T: positions of a row.
 """
@@ -26,8 +26,8 @@ class BatchView:
     learned_BT: np.ndarray
     """Whether each token counts in the loss."""
     losses_BT: np.ndarray
-    """-log p of each token in nats under the present weights, given those before it in its row; 0 of the first
-    and of padding."""
+    """-log p of each token in nats under the present weights, given those before it in its row; 0 for the
+    first and for padding."""
     spans: list[Span]
 
     @property
