@@ -5,6 +5,7 @@ app = marimo.App(width="medium", app_title="picochat: fine-tuning")
 
 with app.setup:
     from dataclasses import replace
+    from functools import lru_cache
     from pathlib import Path
 
     import marimo as mo
@@ -20,7 +21,7 @@ with app.setup:
     from picochat.train.controller import Controller, attach
     from picochat.train.controller import replace as replace_controller
     from picochat.train.events import EvalDone, StepDone
-    from picochat.train.run_dir import list_runs
+    from picochat.train.run_dir import runs_of
     from picochat.train.run_options import name_run, stored_options
     from picochat.train.sft import build_sft
 
@@ -65,26 +66,12 @@ def _():
 
 @app.cell
 def _(args, look_again):
-    look_again.value  # a run may have been trained elsewhere meanwhile
-    bases = runs_of(args.runs_dir, "pretrain")
-    unfinished = [name for name in runs_of(args.runs_dir, "sft") if is_unfinished(args.runs_dir, name)]
+    look_again.value  # noqa: B018 (a run may have been trained elsewhere meanwhile)
+    bases = [run.name for run in runs_of(Path(args.runs_dir), "pretrain")]
+    unfinished = [run.name for run in runs_of(Path(args.runs_dir), "sft") if run.can_resume()]
     if args.load and args.load not in bases:
         bases = [args.load, *bases]
     return bases, unfinished
-
-
-@app.function
-def runs_of(runs_dir: str, stage: str) -> list[str]:
-    """Return the runs of a stage that have a checkpoint, newest first."""
-    runs = [run for run in list_runs(Path(runs_dir)) if run.info()["stage"] == stage and run.checkpoints()]
-    return [run.name for run in sorted(runs, key=lambda run: -run.info()["created"])]
-
-
-@app.function
-def is_unfinished(runs_dir: str, name: str) -> bool:
-    """Whether a run can be gone on with."""
-    [run] = [run for run in list_runs(Path(runs_dir)) if run.name == name]
-    return run.status()["state"] != "finished" and not run.is_live()
 
 
 @app.cell(hide_code=True)
@@ -147,3 +134,279 @@ def no_base(runs_dir: str, look_again) -> mo.Html:
         ),
         kind="warn",
     )
+
+
+@app.cell
+def _(LIVE, NEW, args, bases, setup):
+    options = args
+    if LIVE and bases:
+        # A page is looked at while it trains: measure often, and little at a time.
+        options = replace(
+            args, load=args.load or bases[0], **where_default(args, eval_every=20, eval_tokens=8192)
+        )
+        if setup.value is not None and setup.value["resume"] != NEW:
+            options = stored_options(Sft, "sft", setup.value["resume"], args.runs_dir)
+        elif setup.value is not None:
+            options = chosen_options(options, setup.value)
+    return (options,)
+
+
+@app.function
+def where_default(options: Sft, **values) -> dict:
+    """Return the values of those options that are as they are without being given."""
+    usual = Sft()
+    return {name: value for name, value in values.items() if getattr(options, name) == getattr(usual, name)}
+
+
+@app.function
+def chosen_options(options: Sft, chosen: dict) -> Sft:
+    """Return the options with what was filled in."""
+    own = tuple(line.strip() for line in chosen["own"].splitlines() if line.strip())
+    data = own
+    if own and chosen["with_builtin"]:
+        builtin = WorldFiles(root=default_world_dir()).jsonl("chat", "train")
+        data = (f"{builtin}:{chosen['builtin_weight']}", *own)
+    return replace(
+        options,
+        load=chosen["base"],
+        data=data,
+        steps=int(chosen["steps"]),
+        batch_size=int(chosen["batch_size"]),
+        lr=chosen["lr"],
+        seed=int(chosen["seed"]),
+    )
+
+
+@app.cell
+def _(LIVE, bases, options, setup):
+    def _make():
+        return Controller(lambda: build_sft(name_run(options, "sft")))
+
+    ctl = None
+    if LIVE and bases:
+        ctl = attach("sft", _make) if setup.value is None else replace_controller("sft", _make)
+    return (ctl,)
+
+
+@app.cell
+def _(LIVE, options):
+    trained = None if LIVE else live.run_batch("sft", options, build_sft)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## 2. What the model sees
+
+    Conversations are short and rows are long, so several are **packed** into one row, whole. Each colour is a
+    conversation. Where the colour is strong, the model has to produce the token and is corrected: the
+    assistant's words. Where it is pale, the token is only read. This is the batch that the next step takes.
+    """)
+    return
+
+
+@app.cell
+def _(ctl):
+    batch_seen = None if ctl is None else Asked(ctl, lambda run, _: (view_batch(run), run.tokenizer))
+    return (batch_seen,)
+
+
+@app.cell(hide_code=True)
+def _(batch_seen, ctl, session):
+    def _draw():
+        found = batch_seen.get(ctl.progress[0])
+        return waiting() if found is None else batch_view(*found)
+
+    if ctl is not None:
+        live.view(_draw, ctl, session, every=1.0)
+    return
+
+
+@app.function
+def waiting(text: str = "One moment …") -> mo.Html:
+    """Return what is shown until the worker has found something out."""
+    return mo.md(f"*{text}*")
+
+
+@app.function
+def batch_view(seen: BatchView, tokenizer) -> mo.Html:
+    """Return the picture of a batch and what it is made of."""
+    found = seen.shares
+    figure = batches.batch_figure(seen.spans, text_of=lambda span: seen.text_of(span, tokenizer))
+    numbers = [
+        mo.stat(f"{seen.step}", label="the batch of step"),
+        mo.stat(f"{found.num_documents}", label="conversations in it"),
+        mo.stat(f"{found.learned:.0%}", label="of the tokens are learned"),
+        mo.stat(f"{found.padding:.1%}", label="is padding, wasted"),
+    ]
+    return mo.vstack([mo.hstack(numbers, widths="equal"), mo.ui.plotly(figure)])
+
+
+@app.cell(hide_code=True)
+def _():
+    number = mo.ui.slider(1, 24, value=1, label="conversation number", show_value=True)
+    by_loss = mo.ui.checkbox(label="colour by how surprised the model is (loss of each token)")
+    mo.vstack(
+        [
+            mo.md("""
+            ### One conversation of it
+
+            Tags in frames are *special tokens*: they say where a turn begins and ends. The assistant's own end
+            tag is learned too, for the model has to know when to stop.
+            """),
+            mo.hstack([number, by_loss], justify="start", gap=2),
+        ]
+    )
+    return by_loss, number
+
+
+@app.cell(hide_code=True)
+def _(batch_seen, by_loss, ctl, number, session):
+    def _draw():
+        found = batch_seen.get(ctl.progress[0])
+        return waiting() if found is None else conversation_view(*found, number.value, by_loss.value)
+
+    if ctl is not None:
+        live.view(_draw, ctl, session, every=1.0)
+    return
+
+
+@app.function
+def conversation_view(seen: BatchView, tokenizer, number: int, by_loss: bool) -> mo.Html:
+    """Return the tokens of one conversation of a batch."""
+    last = seen.shares.num_documents
+    ids, learned, losses = seen.document(min(number, last) - 1)
+    marks = token_marks.conversation_marks(tokenizer, ids, learned, losses if by_loss else None)
+    if by_loss:
+        legend = {
+            f"learned, loss {nats:g}": (token_marks.LOSS, nats / token_marks.MOST_LOSS)
+            for nats in (0, 1, 2, 4)
+        }
+    else:
+        legend = {"learned": (token_marks.LEARNED, 1.0)}
+    legend["only read"] = (None, 1.0)
+    share = sum(learned) / len(learned)
+    note = f"Conversation {min(number, last)} of {last}: {len(ids)} tokens, {share:.0%} of them learned."
+    return mo.vstack([mo.md(note), mo.Html(answers.legend_html(legend)), mo.Html(answers.tokens_html(marks))])
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## 3. Train
+
+    *Step 1* makes one step: the batch above goes through the model, its weights move a little, the next batch
+    comes. *Run* makes all of them. Watch two things: the loss here, and the answers below.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _(ctl):
+    buttons = live.buttons(ctl)
+    buttons.hstack()
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    smooth = mo.ui.slider(1, 50, value=10, label="mean over steps", show_value=True)
+    log_x = mo.ui.checkbox(label="logarithmic steps")
+    mo.hstack([smooth, log_x], justify="start", gap=2)
+    return log_x, smooth
+
+
+@app.cell(hide_code=True)
+def _(ctl, log_x, session, smooth):
+    def _draw():
+        return loss_view(ctl.history, smooth.value, log_x.value)
+
+    if ctl is not None:
+        live.view(_draw, ctl, session)
+    return
+
+
+@app.function
+def loss_view(history, smooth_over: int, log_x: bool) -> mo.Html:
+    """Return the loss on answers over the steps."""
+    curves = [
+        Curve(name=name, steps=steps, values=values, series=series)
+        for series, (name, (steps, values)) in enumerate(
+            {
+                "training": history.curve(StepDone, "loss"),
+                "validation": history.curve(EvalDone, "metrics", "val_loss"),
+            }.items()
+        )
+        if len(steps)
+    ]
+    if not curves:
+        return mo.md("No step was made yet: press *Step 1* or *Run*.")
+    return mo.ui.plotly(
+        loss_figure(curves, smooth_over=smooth_over, y_title="loss on answers, nats per token", log_x=log_x)
+    )
+
+
+@app.cell(hide_code=True)
+def _():
+    questions = mo.ui.text_area(
+        value=QUESTIONS, rows=4, full_width=True, debounce=500, label="questions, one a line; add your own"
+    )
+    every = mo.ui.slider(
+        steps=[1, 2, 5, 10, 20, 50, 100], value=10, label="ask again every … steps", show_value=True
+    )
+    mo.vstack(
+        [
+            mo.md("""
+            ## 4. The same questions, before and after
+
+            On the left the model that the run began with, on the right the one in training. Both say what they
+            find likeliest, so every difference comes from the weights. Facts about people and sums it has to
+            know already; what it learns here is to answer, in a sentence, and to stop.
+            """),
+            questions,
+            every,
+        ]
+    )
+    return every, questions
+
+
+@app.cell
+def _(ctl):
+    answers_seen = None
+    if ctl is not None:
+        _beginning = lru_cache(maxsize=1)(Beginning)
+
+        def _compare(run, key):
+            texts, _ = key
+            return run.trainer.step, _beginning(run).compare(run, texts, max_tokens=ANSWER_TOKENS)
+
+        answers_seen = Asked(ctl, _compare)
+    return (answers_seen,)
+
+
+@app.cell(hide_code=True)
+def _(answers_seen, ctl, every, questions, session):
+    _texts = tuple(line.strip() for line in questions.value.splitlines() if line.strip())
+
+    def _draw():
+        if not _texts:
+            return mo.md("Write a question.")
+        step = ctl.progress[0]
+        if ctl.state == "running":
+            step -= step % every.value
+        found = answers_seen.get((_texts, step))
+        if found is None:
+            return waiting("Both models are being asked …")
+        asked_at, pairs = found
+        return mo.Html(
+            answers.side_by_side_html(pairs, before="the model it began with", now=f"after {asked_at} steps")
+        )
+
+    if ctl is not None:
+        live.view(_draw, ctl, session, every=1.0)
+    return
+
+
+if __name__ == "__main__":
+    app.run()

@@ -142,12 +142,10 @@ def side_by_side_html(pairs: Sequence[Pair], *, before: str, now: str) -> str:
     """Return a table: a row per question, the answers of both models beside each other, flips marked."""
     has_gold = any(pair.gold for pair in pairs)
     heads = ["question", *(["right answer"] if has_gold else []), before, now]
-    head = "".join(
-        f'<th style="text-align:left;padding:.3em .6em">{html.escape(text)}</th>' for text in heads
-    )
+    head = "".join(f'<th style="{_HEAD}">{html.escape(text)}</th>' for text in heads)
     rows = "".join(_row(pair, has_gold) for pair in pairs)
     return (
-        '<div style="overflow-x:auto"><table style="width:100%;border-collapse:collapse;font-size:.92em">'
+        f'<div style="overflow-x:auto"><table style="{_TABLE}">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -165,7 +163,10 @@ def _row(pair: Pair, has_gold: bool) -> str:
     return f'<tr style="border-top:1px solid rgba(136,136,136,.3)">{"".join(cells)}</tr>'
 
 
+_TABLE = "width:100%;border-collapse:collapse;font-size:.92em"
+_HEAD = "text-align:left;padding:.3em .6em"
 _CELL = "vertical-align:top;padding:.4em .6em;"
+_NUMBER = "text-align:right;font-variant-numeric:tabular-nums;"
 
 
 def _cell(cell: Cell, flip: str = "", edge: str | None = None) -> str:
@@ -174,3 +175,53 @@ def _cell(cell: Cell, flip: str = "", edge: str | None = None) -> str:
     notes = " · ".join(part for part in (f"{mark} {flip}".strip(), cell.note) if part)
     note = f'<div style="font-size:.85em;opacity:.75">{html.escape(notes)}</div>' if notes else ""
     return f'<td style="{_CELL}{back}">{parts_html(cell.parts)}{note}</td>'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """An answer and what was made of it."""
+
+    parts: Parts
+    is_right: bool
+    rewards: Mapping[str, float]
+    """What each reward function said, unweighted."""
+    reward: float
+    advantage: float
+    note: str = ""
+
+
+def group_html(question: str, gold: str, group: Sequence[Judged], *, chosen: int | None = None) -> str:
+    """Return a problem and a table of all answers to it, `chosen` marked; the last column is the advantage,
+    blue where an answer is to be given more often and vermilion where less often."""
+    names = list(dict.fromkeys(name for answer in group for name in answer.rewards))
+    heads = ["", "answer", *names, "reward", "advantage"]
+    head = "".join(f'<th style="{_HEAD}">{html.escape(text)}</th>' for text in heads)
+    limit = max((abs(answer.advantage) for answer in group), default=0.0) or 1.0
+    rows = "".join(
+        _judged(number, answer, names, limit, number == chosen) for number, answer in enumerate(group)
+    )
+    return (
+        f'<div style="{FRAME}{PLAIN}margin-bottom:.5em">{html.escape(question)}\n'
+        f'<span style="opacity:.75">right answer: {html.escape(gold)}</span></div>'
+        f'<div style="overflow-x:auto"><table style="{_TABLE}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _judged(number: int, answer: Judged, names: Sequence[str], limit: float, is_chosen: bool) -> str:
+    color = style.PALETTE[0] if answer.advantage > 0 else style.PALETTE[5]
+    back = transparent(color, 0.45 * abs(answer.advantage) / limit)
+    mark = f"{number + 1} {'✓' if answer.is_right else '✗'}"
+    note = f'<div style="font-size:.85em;opacity:.75">{html.escape(answer.note)}</div>' if answer.note else ""
+    parts = [answer.rewards.get(name) for name in names]
+    numbers = "".join(
+        f'<td style="{_CELL}{_NUMBER}">{"" if part is None else f"{part:.2f}"}</td>'
+        for part in [*parts, answer.reward]
+    )
+    line = "rgba(136,136,136,.9)" if is_chosen else "transparent"
+    return (
+        '<tr style="border-top:1px solid rgba(136,136,136,.3)">'
+        f'<td style="{_CELL}white-space:nowrap;border-left:4px solid {line}">{mark}</td>'
+        f'<td style="{_CELL}width:60%">{parts_html(answer.parts)}{note}</td>{numbers}'
+        f'<td style="{_CELL}{_NUMBER}background:{back}">{answer.advantage:+.2f}</td></tr>'
+    )

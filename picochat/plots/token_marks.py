@@ -64,7 +64,17 @@ def ratio_marks(tokenizer: Tokenizer, ids: Sequence[int], ratios: Sequence[float
     return marks
 
 
-def amount_marks(
+def kl_marks(tokenizer: Tokenizer, ids: Sequence[int], kl: Sequence[float | None]) -> list[Mark]:
+    """Return the tokens of an answer, coloured by their part in the divergence from the reference model."""
+    return _amounts(tokenizer, ids, kl, name="divergence", color=KL, most=MOST_KL)
+
+
+def entropy_marks(tokenizer: Tokenizer, ids: Sequence[int], entropy: Sequence[float | None]) -> list[Mark]:
+    """Return the tokens of an answer, coloured by how open the choice was."""
+    return _amounts(tokenizer, ids, entropy, name="entropy", color=ENTROPY, most=MOST_ENTROPY)
+
+
+def _amounts(
     tokenizer: Tokenizer,
     ids: Sequence[int],
     amounts: Sequence[float | None],
@@ -73,25 +83,15 @@ def amount_marks(
     color: str,
     most: float,
 ) -> list[Mark]:
-    """Return the tokens of an answer, the more strongly coloured the more they have of something in nats.
-
-    amounts: None of a token that the model did not choose. most: the amount of the strongest colour.
-    """
+    """Return tokens the more strongly coloured the more they have of something, in nats."""
     marks = []
     for id, amount in zip(ids, amounts, strict=True):
         hint = _origin(id, amount is None)
         if amount is not None:
             hint += f", {name} {amount:.3f}"
-        marks.append(
-            _mark(
-                tokenizer,
-                id,
-                color=None if amount is None else color,
-                strength=min((amount or 0.0) / most, 1.0),
-                is_forced=amount is None,
-                hint=hint,
-            )
-        )
+        strength = min((amount or 0.0) / most, 1.0)
+        used = None if amount is None else color
+        marks.append(_mark(tokenizer, id, color=used, strength=strength, is_forced=amount is None, hint=hint))
     return marks
 
 

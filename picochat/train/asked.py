@@ -1,5 +1,6 @@
 """Questions to a run in training whose answers are shown when they are there, and never waited for."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future, TimeoutError
@@ -12,7 +13,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 PATIENCE = 0.15
-"""Seconds that `get` waits: what takes no longer is shown at once, and the page does not notice."""
+"""Seconds that a page can wait without being noticed."""
 
 
 class Asked(Generic[K, T]):
@@ -22,9 +23,14 @@ class Asked(Generic[K, T]):
     asks anew when something else is wanted, and is drawn again when the answer comes: it counts as news.
     """
 
-    def __init__(self, controller: Controller, find: Callable[[Run, K], T]) -> None:
-        """find: called on the worker, between two steps, with the key that was asked for."""
-        self._controller, self._find = controller, find
+    def __init__(
+        self, controller: Controller, find: Callable[[Run, K], T], *, patience: float | None = PATIENCE
+    ) -> None:
+        """find: called on the worker, between two steps, with the key that was asked for.
+
+        patience: seconds that `get` waits for the answer; None as long as it takes.
+        """
+        self._controller, self._find, self._patience = controller, find, patience
         self._lock = threading.Lock()
         self._pending: tuple[K, Future[T]] | None = None
         self._found: tuple[K, T | BaseException] | None = None
@@ -58,10 +64,8 @@ class Asked(Generic[K, T]):
 
     def _wait(self) -> None:
         assert self._pending is not None
-        try:
-            self._pending[1].exception(PATIENCE)
-        except (TimeoutError, CancelledError):
-            pass
+        with contextlib.suppress(TimeoutError, CancelledError):
+            self._pending[1].exception(self._patience)
 
     def _take(self) -> None:
         """Take the answer that has come, if it has. A question that nobody will answer is dropped."""

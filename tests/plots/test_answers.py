@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from picochat.plots.answers import (
     Cell,
+    Judged,
     Mark,
     Pair,
+    group_html,
     legend_html,
     parts_html,
     ratio_color,
@@ -114,3 +116,34 @@ def test_colours_let_the_page_through():
     assert transparent("#0072B2", 3) == "rgba(0,114,178,1.00)"
     assert "transparent" in legend_html({"<none>": (None, 1)})
     assert "&lt;none&gt;" in legend_html({"<none>": (None, 1)})
+
+
+def judged(advantage: float, **rewards: float) -> Judged:
+    return Judged(
+        parts="<b>",
+        is_right=advantage > 0,
+        rewards=rewards,
+        reward=sum(rewards.values()),
+        advantage=advantage,
+    )
+
+
+def test_a_group_is_shown_with_its_rewards_and_advantages():
+    group = [judged(1.5, accuracy=1, format=0.25), judged(-0.75, accuracy=0), judged(0.0, accuracy=0)]
+    page = group_html("1 < 2?", "<i>", group, chosen=1)
+    read = Reader(page)
+    assert read.text.startswith("1 < 2?\nright answer: <i>")
+    cells = [row.split("</td>")[:-1] for row in page.split("<tbody>")[1].split("</tr>")[:-1]]
+    texts = [[Reader(cell).text for cell in row] for row in cells]
+    assert texts == [
+        ["1 ✓", "<b>", "1.00", "0.25", "1.25", "+1.50"],
+        ["2 ✗", "<b>", "0.00", "", "0.00", "-0.75"],
+        ["3 ✗", "<b>", "0.00", "", "0.00", "+0.00"],
+    ]
+    backs = [re.search(r"background:(rgba[^\"]*)", row[-1])[1] for row in cells]
+    assert backs == [
+        transparent(PALETTE[0], 0.45),
+        transparent(PALETTE[5], 0.225),
+        transparent(PALETTE[5], 0),
+    ]
+    assert [("transparent" in row[0]) for row in cells] == [True, False, True]

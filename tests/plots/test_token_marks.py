@@ -4,8 +4,8 @@ from picochat.plots.token_marks import (
     KL,
     LEARNED,
     LOSS,
-    amount_marks,
     conversation_marks,
+    kl_marks,
     plain_marks,
     ratio_marks,
     token_text,
@@ -42,7 +42,7 @@ def test_ratios_are_two_sided():
 
 
 def test_amounts_are_one_sided():
-    marks = amount_marks(TOKENIZER, IDS, [0.0, 0.25, None], name="divergence", color=KL, most=0.5)
+    marks = kl_marks(TOKENIZER, IDS, [0.0, 0.25, None])
     assert [(mark.color, mark.strength) for mark in marks] == [(KL, 0.0), (KL, 0.5), (None, 0.0)]
     assert marks[1].hint.endswith("divergence 0.250")
 
