@@ -20,12 +20,10 @@ with app.setup:
     from picochat.plots.rollouts import BETTER, WORSE
     from picochat.train.asked import Asked
     from picochat.train.before_after import Beginning, Comparison
-    from picochat.train.controller import Controller, attach
-    from picochat.train.controller import replace as replace_controller
     from picochat.train.grpo import WORLD_TASKS, build_grpo, held_out_problems
     from picochat.train.policy_view import view_group
     from picochat.train.run_dir import runs_of
-    from picochat.train.run_options import name_run, stored_options
+    from picochat.train.run_options import stored_options
 
     TASKS = {
         "gsm8k": "word problems",
@@ -232,19 +230,12 @@ def problem_files(tasks: list[str], own: str) -> dict[str, tuple[str, ...]]:
 
 @app.cell
 def _(LIVE, bases, options, setup):
-    def _make():
-        return Controller(lambda: build_grpo(name_run(options, "grpo")))
-
     ctl = None
-    if LIVE and bases:
-        ctl = attach("grpo", _make) if setup.value is None else replace_controller("grpo", _make)
+    if not (LIVE or mo.running_in_notebook()):
+        live.run_batch("grpo", options, build_grpo)  # a script: nobody looks at pictures
+    elif bases or not LIVE:
+        ctl = live.controller("grpo", options, build_grpo, is_new=setup.value is not None)
     return (ctl,)
-
-
-@app.cell
-def _(LIVE, options):
-    trained = None if LIVE else live.run_batch("grpo", options, build_grpo)
-    return (trained,)
 
 
 @app.cell(hide_code=True)
@@ -263,7 +254,7 @@ def _():
 def _(ctl):
     buttons = live.buttons(ctl)
     buttons.hstack()
-    return (buttons,)
+    return
 
 
 @app.cell(hide_code=True)
@@ -290,9 +281,9 @@ def _(ctl):
     def _view(run, key):
         index, _ = key
         practised = run.trainer.batches
-        if index >= len(practised.latest):
-            return None
-        group = practised.latest[index]
+        if not practised.latest:  # nothing was practised since the run was built
+            return run.trainer.step, None, [], run.tokenizer
+        group = practised.latest[min(index, len(practised.latest) - 1)]
         views = view_group(
             run.model,
             practised.reference,
@@ -300,7 +291,7 @@ def _(ctl):
             temperature=run.options.temperature,
             pad_id=run.tokenizer.special["<|pad|>"],
         )
-        return run.trainer.step, views, run.tokenizer
+        return run.trainer.step, group, views, run.tokenizer
 
     tokens_seen = None if ctl is None else Asked(ctl, _view)
     return (tokens_seen,)
@@ -341,27 +332,17 @@ def step_view(groups: list, chosen: int) -> mo.Html:
         mo.stat(f"{silent} of {len(rows)}", label="problems without signal"),
         mo.stat(f"{sum(not row['is_trained'] for row in rows)}", label="of them replaced by others"),
     ]
-    return mo.vstack(
-        [mo.hstack(numbers, widths="equal"), mo.ui.plotly(rollouts.strip_figure(rows, chosen=chosen))]
-    )
+    return mo.vstack([mo.hstack(numbers, widths="equal"), rollouts.strip_figure(rows, chosen=chosen)])
 
 
 @app.cell(hide_code=True)
-def _(answer, colour, ctl, problem, session, tokens_seen, when):
+def _(answer, ctl, problem, session, when):
     def _draw():
         groups = groups_of(ctl.history.rollouts(), when.value)
         if not groups:
             return mo.md("")
         index = min(problem.value, len(groups)) - 1
-        group = groups[index]
-        number = min(answer.value, len(group.answers)) - 1
-        seen = tokens_seen.get((index, group.step)) if when.value == 100 else None
-        return mo.vstack(
-            [
-                group_view(group, index, number),
-                tokens_view(group.answers[number], number, seen, colour.value, is_newest=when.value == 100),
-            ]
-        )
+        return group_view(groups[index], index, min(answer.value, len(groups[index].answers)) - 1)
 
     if ctl is not None:
         live.view(_draw, ctl, session)
@@ -387,18 +368,23 @@ def group_view(group, index: int, chosen: int) -> mo.Html:
     return mo.vstack([head, mo.Html(answers.group_html(question, group.gold, rows, chosen=chosen))])
 
 
+@app.cell(hide_code=True)
+def _(answer, colour, ctl, problem, session, tokens_seen):
+    def _draw(seen):
+        return tokens_view(*seen, answer.value - 1, colour.value)
+
+    if ctl is not None:
+        live.view(_draw, ctl, session, ask=lambda: tokens_seen.ask((problem.value - 1, ctl.progress[0])))
+    return
+
+
 @app.function
-def tokens_view(answer, number: int, seen, colour: str, *, is_newest: bool) -> mo.Html:
-    """Return the tokens of one answer, coloured by a quantity."""
-    head = mo.md(f"### Answer {number + 1}, token by token")
-    if not is_newest:
-        return mo.vstack(
-            [head, mo.md("*The numbers of tokens are known for the newest step: move the slider.*")]
-        )
-    if seen is None:
-        return mo.vstack([head, waiting("The worker is looking at the tokens …")])
-    step, views, tokenizer = seen
-    tokens = views[min(number, len(views) - 1)]
+def tokens_view(step: int, group, views: list, tokenizer, number: int, colour: str) -> mo.Html:
+    """Return the tokens of one answer of the newest step, coloured by a quantity."""
+    if group is None:
+        return mo.md("")
+    number = min(number, len(views) - 1)
+    tokens = views[number]
     ids = [token.id for token in tokens]
     if colour == "kl" and all(token.kl is None for token in tokens):
         # The weight of the divergence is 0, so the run keeps no model to compare with.
@@ -410,9 +396,9 @@ def tokens_view(answer, number: int, seen, colour: str, *, is_newest: bool) -> m
         "kl": lambda: token_marks.kl_marks(tokenizer, ids, [token.kl for token in tokens]),
         "entropy": lambda: token_marks.entropy_marks(tokenizer, ids, [token.entropy for token in tokens]),
     }[colour]()
-    said = f"Its advantage is {answer['advantage']:+.2f}. {note}"
-    parts = [head, mo.md(said), mo.Html(answers.legend_html(legend)), mo.Html(answers.tokens_html(marks))]
-    return mo.vstack(parts)
+    head = mo.md(f"### Answer {number + 1} of the newest step ({step}), token by token")
+    said = mo.md(f"Its advantage is {group.answers[number].advantage:+.2f}. {note}")
+    return mo.vstack([head, said, mo.Html(answers.legend_html(legend)), mo.Html(answers.tokens_html(marks))])
 
 
 @app.cell(hide_code=True)
@@ -459,7 +445,7 @@ def curves_view(history, smooth_over: int) -> mo.Html:
     for figure in figures:
         figure.update_layout(height=260)
     rows = [figures[i : i + 2] for i in range(0, len(figures), 2)]
-    return mo.vstack([mo.hstack([mo.ui.plotly(figure) for figure in row], widths="equal") for row in rows])
+    return mo.vstack([mo.hstack(row, widths="equal") for row in rows])
 
 
 @app.cell(hide_code=True)
@@ -501,17 +487,14 @@ def _(ctl):
 
 @app.cell(hide_code=True)
 def _(again, ctl, held_out_seen, num_problems, session, shown):
-    def _draw():
+    def _ask():
         step = ctl.progress[0]
         if ctl.state == "running":
             step -= step % again.value
-        found = held_out_seen.get((num_problems.value, step))
-        return (
-            waiting("Both models are being asked …") if found is None else held_out_view(found, shown.value)
-        )
+        return held_out_seen.ask((num_problems.value, step))
 
     if ctl is not None:
-        live.view(_draw, ctl, session, every=1.0)
+        live.view(lambda found: held_out_view(found, shown.value), ctl, session, every=1.0, ask=_ask)
     return
 
 
@@ -538,7 +521,7 @@ def held_out_view(found: Comparison, shown: str) -> mo.Html:
     table = answers.side_by_side_html(chosen, before="at the start", now=f"after {found.step} steps")
     return mo.vstack(
         [
-            mo.ui.plotly(score_figure([found.before, found.now])),
+            score_figure([found.before, found.now]),
             mo.md(" · ".join(lines)),
             mo.md(
                 f"{flips.count('better')} are right now that were wrong, {flips.count('worse')} the reverse."
@@ -548,12 +531,6 @@ def held_out_view(found: Comparison, shown: str) -> mo.Html:
             else mo.md("None."),
         ]
     )
-
-
-@app.function
-def waiting(text: str = "One moment …") -> mo.Html:
-    """Return what is shown until the worker has found something out."""
-    return mo.md(f"*{text}*")
 
 
 if __name__ == "__main__":

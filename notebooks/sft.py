@@ -13,16 +13,14 @@ with app.setup:
     from notebooks import live
     from picochat.commands.sft import Sft
     from picochat.data.builtin.write import WorldFiles, default_world_dir
-    from picochat.plots import answers, batches, style, token_marks
+    from picochat.plots import answers, batches, token_marks
     from picochat.plots.curves import Curve, loss_figure
     from picochat.train.asked import Asked
     from picochat.train.batch_view import BatchView, view_batch
     from picochat.train.before_after import Beginning
-    from picochat.train.controller import Controller, attach
-    from picochat.train.controller import replace as replace_controller
     from picochat.train.events import EvalDone, StepDone
     from picochat.train.run_dir import runs_of
-    from picochat.train.run_options import name_run, stored_options
+    from picochat.train.run_options import stored_options
     from picochat.train.sft import build_sft
 
     QUESTIONS = (
@@ -179,19 +177,12 @@ def chosen_options(options: Sft, chosen: dict) -> Sft:
 
 @app.cell
 def _(LIVE, bases, options, setup):
-    def _make():
-        return Controller(lambda: build_sft(name_run(options, "sft")))
-
     ctl = None
-    if LIVE and bases:
-        ctl = attach("sft", _make) if setup.value is None else replace_controller("sft", _make)
+    if not (LIVE or mo.running_in_notebook()):
+        live.run_batch("sft", options, build_sft)  # a script: nobody looks at pictures
+    elif bases or not LIVE:
+        ctl = live.controller("sft", options, build_sft, is_new=setup.value is not None)
     return (ctl,)
-
-
-@app.cell
-def _(LIVE, options):
-    trained = None if LIVE else live.run_batch("sft", options, build_sft)
-    return
 
 
 @app.cell(hide_code=True)
@@ -214,19 +205,12 @@ def _(ctl):
 
 @app.cell(hide_code=True)
 def _(batch_seen, ctl, session):
-    def _draw():
-        found = batch_seen.get(ctl.progress[0])
-        return waiting() if found is None else batch_view(*found)
+    def _draw(seen):
+        return batch_view(*seen)
 
     if ctl is not None:
-        live.view(_draw, ctl, session, every=1.0)
+        live.view(_draw, ctl, session, every=1.0, ask=lambda: batch_seen.ask(ctl.progress[0]))
     return
-
-
-@app.function
-def waiting(text: str = "One moment …") -> mo.Html:
-    """Return what is shown until the worker has found something out."""
-    return mo.md(f"*{text}*")
 
 
 @app.function
@@ -240,7 +224,7 @@ def batch_view(seen: BatchView, tokenizer) -> mo.Html:
         mo.stat(f"{found.learned:.0%}", label="of the tokens are learned"),
         mo.stat(f"{found.padding:.1%}", label="is padding, wasted"),
     ]
-    return mo.vstack([mo.hstack(numbers, widths="equal"), mo.ui.plotly(figure)])
+    return mo.vstack([mo.hstack(numbers, widths="equal"), figure])
 
 
 @app.cell(hide_code=True)
@@ -263,12 +247,11 @@ def _():
 
 @app.cell(hide_code=True)
 def _(batch_seen, by_loss, ctl, number, session):
-    def _draw():
-        found = batch_seen.get(ctl.progress[0])
-        return waiting() if found is None else conversation_view(*found, number.value, by_loss.value)
+    def _draw(seen):
+        return conversation_view(*seen, number.value, by_loss.value)
 
     if ctl is not None:
-        live.view(_draw, ctl, session, every=1.0)
+        live.view(_draw, ctl, session, every=1.0, ask=lambda: batch_seen.ask(ctl.progress[0]))
     return
 
 
@@ -304,8 +287,15 @@ def _():
 
 @app.cell(hide_code=True)
 def _(ctl):
-    buttons = live.buttons(ctl)
-    buttons.hstack()
+    buttons = None if ctl is None else live.buttons(ctl)
+    live.row(buttons) if buttons is not None else None
+    return
+
+
+@app.cell(hide_code=True)
+def _(ctl, session):
+    if ctl is not None:
+        live.view(lambda: live.status(ctl), ctl, session, every=0.3)
     return
 
 
@@ -328,7 +318,7 @@ def _(ctl, log_x, session, smooth):
 
 
 @app.function
-def loss_view(history, smooth_over: int, log_x: bool) -> mo.Html:
+def loss_view(history, smooth_over: int, log_x: bool):
     """Return the loss on answers over the steps."""
     curves = [
         Curve(name=name, steps=steps, values=values, series=series)
@@ -342,8 +332,8 @@ def loss_view(history, smooth_over: int, log_x: bool) -> mo.Html:
     ]
     if not curves:
         return mo.md("No step was made yet: press *Step 1* or *Run*.")
-    return mo.ui.plotly(
-        loss_figure(curves, smooth_over=smooth_over, y_title="loss on answers, nats per token", log_x=log_x)
+    return loss_figure(
+        curves, smooth_over=smooth_over, y_title="loss on answers, nats per token", log_x=log_x
     )
 
 
@@ -389,23 +379,23 @@ def _(ctl):
 def _(answers_seen, ctl, every, questions, session):
     _texts = tuple(line.strip() for line in questions.value.splitlines() if line.strip())
 
-    def _draw():
-        if not _texts:
-            return mo.md("Write a question.")
+    def _ask():
         step = ctl.progress[0]
         if ctl.state == "running":
             step -= step % every.value
-        found = answers_seen.get((_texts, step))
-        if found is None:
-            return waiting("Both models are being asked …")
-        asked_at, pairs = found
-        return mo.Html(
-            answers.side_by_side_html(pairs, before="the model it began with", now=f"after {asked_at} steps")
-        )
+        return answers_seen.ask((_texts, step))
 
-    if ctl is not None:
-        live.view(_draw, ctl, session, every=1.0)
+    if ctl is not None and _texts:
+        live.view(answers_view, ctl, session, every=1.0, ask=_ask)
     return
+
+
+@app.function
+def answers_view(found: tuple) -> mo.Html:
+    """Return what both models answer."""
+    step, pairs = found
+    now = f"after {step} steps" if step != 1 else "after 1 step"
+    return mo.Html(answers.side_by_side_html(pairs, before="the model it began with", now=now))
 
 
 if __name__ == "__main__":

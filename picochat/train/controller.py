@@ -66,15 +66,9 @@ class Controller:
             lambda: self._desk.told(lambda run: run.change(lr_scale=lr_scale, batch_size=batch_size))
         )
 
-    def call(self, fn: Callable[[Run], T], *, is_news: bool = False) -> "Future[T]":
-        """Let the worker do something with the run between two steps.
-
-        is_news: let `version` grow when it is done, so that whoever shows what came of it draws again.
-        """
-        future = self._desk.submit(lambda: fn(self._desk.open_run()))
-        if is_news:
-            future.add_done_callback(lambda _: self._desk.nudge())
-        return future
+    def call(self, fn: Callable[[Run], T]) -> "Future[T]":
+        """Let the worker do something with the run between two steps. It is no news: `version` stays."""
+        return self._desk.submit(lambda: fn(self._desk.open_run()))
 
     def close(self) -> None:
         """End the worker, soon; the run is saved. Commands that come later have no effect."""

@@ -89,11 +89,6 @@ class Desk:
         with self._condition:
             self._condition.notify_all()
 
-    def nudge(self) -> None:
-        """Let the version grow without an event."""
-        with self._condition:
-            self._bump()
-
     def wait(self, version: int, timeout: float) -> int:
         """Wait until the version is another."""
         with self._condition:
