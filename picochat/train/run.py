@@ -175,7 +175,7 @@ class Run:
             for file in self._files.values():
                 each.enter_context(naming(file.name))
                 each.callback(file.close)
-            self._files = {}
+        self._files = {}  # not before: an interrupt may come between any two lines
 
     def _wait(self) -> Event | None:
         """Do what a paused run does: nothing but to save when asked to."""
