@@ -53,15 +53,15 @@ def _():
     mo.md("""
     # Practice: a model that learns from its own tries
 
-    A fine-tuned model imitates. It has seen how sums are worked out, but nobody ever told it whether *its own*
-    answer was right. Now it practises (*GRPO*, group relative policy optimisation):
+    A fine-tuned model imitates. It has seen how sums are worked out, but nobody ever told it whether its own
+    answer was right. Now it practises. The method is called *GRPO* (group relative policy optimisation):
 
-    1. It answers the **same problem several times**, with chance in it, so the answers differ.
-    2. Each answer gets a **reward**: is it right, is it well built, did it use the calculator where it had to?
-    3. Answers better than their group's mean have a positive **advantage**: their tokens become likelier. Those
-       worse than the mean become less likely.
+    1. It answers **the same problem several times**. There is chance in it, so the answers differ.
+    2. Each answer gets a **reward**: is it right, is it well built, did it use the calculator if it had to?
+    3. An answer better than the mean of its group has a positive **advantage**: its tokens become likelier.
+       Those of an answer that is worse become less likely.
 
-    No solution is shown to it. If all answers of a group are alike, there is nothing to learn from that problem.
+    No solution is ever shown to it. Where all answers to a problem are alike, there is nothing to learn.
     """)
     return
 
@@ -148,12 +148,13 @@ def no_base(runs_dir: str, look_again) -> mo.Html:
         mo.vstack(
             [
                 mo.md(f"""
-                **There is no fine-tuned model in `{Path(runs_dir).resolve()}` yet.** Practice begins with one.
+                **There is no fine-tuned model in `{Path(runs_dir).resolve()}` yet.** Practice begins
+                with one.
 
                 - Make one in the notebook `notebooks/sft.py`, or
-                - `picochat demo` trains all stages, `picochat demo --small` in a minute (it will know little).
+                - let `picochat demo` train all stages (`--small`: in a minute, but it will know little).
 
-                Then press the button. Where your runs are in another folder, open this notebook with
+                Then press the button. If your runs are in another folder, open this notebook with
                 `marimo run notebooks/grpo.py -- --runs-dir FOLDER`.
                 """),
                 look_again,
@@ -417,7 +418,7 @@ def _():
 @app.cell(hide_code=True)
 def _():
     smooth = mo.ui.slider(1, 20, value=3, label="mean over steps", show_value=True)
-    smooth
+    mo.hstack([smooth], justify="start")
     return (smooth,)
 
 
@@ -460,9 +461,9 @@ def _():
             mo.md("""
             ## 4. Held-out problems, before and after
 
-            Problems that are in no training set, asked of the model that practice began with and of the one that
-            practises. A line marks the answers that flipped. Few problems say little: the bars are the 95 %
-            intervals.
+            Problems that are in no training set. Both the model that practice began with and the one that
+            practises answer them. A coloured line marks the answers that flipped. Few problems say little: the
+            bars are 95 % intervals.
             """),
             mo.hstack([num_problems, again, shown], justify="start", gap=2),
         ]

@@ -37,13 +37,12 @@ def _():
     mo.md("""
     # Fine-tuning: from a model that goes on to a model that answers
 
-    A pretrained model has read a lot and learned one thing: what comes next. Ask it something and it goes on
-    with your text as a story would. Fine-tuning (*SFT*, supervised fine-tuning) shows it conversations and
-    teaches it to speak **the assistant's part**.
+    A pretrained model has read a lot and learned one thing: what comes next. Ask it something, and it goes on
+    with your text as a story would. *Supervised fine-tuning* (SFT) shows it conversations and teaches it to
+    speak **the assistant's part**.
 
     It is the same training as before, with one change: the loss counts **only the assistant's words**. The
-    questions are read, but nobody wants the model to learn to ask them. That is the whole trick, and the first
-    picture shows it.
+    questions are read, but the model does not have to learn to ask them. The first picture shows it.
     """)
     return
 
@@ -119,12 +118,13 @@ def no_base(runs_dir: str, look_again) -> mo.Html:
         mo.vstack(
             [
                 mo.md(f"""
-                **There is no pretrained model in `{Path(runs_dir).resolve()}` yet.** Fine-tuning begins with one.
+                **There is no pretrained model in `{Path(runs_dir).resolve()}` yet.** Fine-tuning begins
+                with one.
 
                 - Train one in the notebook `notebooks/pretrain.py`, or
-                - `picochat demo` trains all stages, `picochat demo --small` in a minute (it will know little).
+                - let `picochat demo` train all stages (`--small`: in a minute, but it will know little).
 
-                Then press the button. Where your runs are in another folder, open this notebook with
+                Then press the button. If your runs are in another folder, open this notebook with
                 `marimo run notebooks/sft.py -- --runs-dir FOLDER`.
                 """),
                 look_again,
@@ -236,8 +236,8 @@ def _():
             mo.md("""
             ### One conversation of it
 
-            Tags in frames are *special tokens*: they say where a turn begins and ends. The assistant's own end
-            tag is learned too, for the model has to know when to stop.
+            Tags in frames are *special tokens*: they say where a turn begins and ends. The tag that ends the
+            assistant's turn is learned too: the model has to know when to stop.
             """),
             mo.hstack([number, by_loss], justify="start", gap=2),
         ]
@@ -350,9 +350,9 @@ def _():
             mo.md("""
             ## 4. The same questions, before and after
 
-            On the left the model that the run began with, on the right the one in training. Both say what they
-            find likeliest, so every difference comes from the weights. Facts about people and sums it has to
-            know already; what it learns here is to answer, in a sentence, and to stop.
+            On the left the model that the run began with, on the right the one in training. Both say what
+            they find likeliest, so every difference comes from the weights. Most of what it knows it knows
+            already; here it learns to answer, in a sentence or two, and to stop.
             """),
             questions,
             every,
