@@ -144,9 +144,11 @@ def side_by_side_html(pairs: Sequence[Pair], *, before: str, now: str) -> str:
     heads = ["question", *(["right answer"] if has_gold else []), before, now]
     head = "".join(f'<th style="{_HEAD}">{html.escape(text)}</th>' for text in heads)
     rows = "".join(_row(pair, has_gold) for pair in pairs)
+    widths = (26, 10, 32, 32) if has_gold else (30, 35, 35)
+    columns = "".join(f'<col style="width:{width}%">' for width in widths)
     return (
         f'<div style="overflow-x:auto"><table style="{_TABLE}">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{columns}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -155,7 +157,7 @@ def _row(pair: Pair, has_gold: bool) -> str:
     line = "transparent" if edge is None else edge
     question = f'<div style="{PLAIN}">{html.escape(pair.question)}</div>'
     cells = [
-        f'<td style="{_CELL}width:30%;border-left:4px solid {line}">{question}</td>',
+        f'<td style="{_CELL}border-left:4px solid {line}">{question}</td>',
         *([f'<td style="{_CELL}">{html.escape(pair.gold)}</td>'] if has_gold else []),
         _cell(pair.before),
         _cell(pair.now, {"better": "now right", "worse": "now wrong", "same": ""}[pair.flip], edge),

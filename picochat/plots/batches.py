@@ -19,6 +19,11 @@ MEANING: dict[Kind, str] = {
     "read": "only read (masked)",
     "padding": "padding (wasted)",
 }
+HATCHED = {
+    "color": "rgba(0, 0, 0, 0)",
+    "line": {"width": 0},
+    "pattern": {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": style.NEUTRAL},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +147,6 @@ def batch_figure(
 
 
 def _bars(kind: Kind, spans: Sequence[Span], text_of: Callable[[Span], str] | None) -> go.Bar:
-    padding = {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": style.NEUTRAL}
     return go.Bar(
         orientation="h",
         base=[span.start for span in spans],
@@ -152,11 +156,7 @@ def _bars(kind: Kind, spans: Sequence[Span], text_of: Callable[[Span], str] | No
         legendgroup=kind,
         showlegend=False,
         opacity=0.32 if kind == "read" else 1.0,
-        marker={
-            "color": ["rgba(0,0,0,0)" if kind == "padding" else style.color(s.document) for s in spans],
-            "line": {"width": 0},
-            **({"pattern": padding} if kind == "padding" else {}),
-        },
+        marker=HATCHED if kind == "padding" else {"color": [style.color(span.document) for span in spans]},
         customdata=[
             [span.start + span.length - 1, _describe(span), style.label(text_of(span)) if text_of else ""]
             for span in spans
@@ -172,12 +172,6 @@ def _describe(span: Span) -> str:
 
 def _legend_entry(kind: Kind) -> go.Bar:
     """Return a bar that is not there: the legend shows the kinds without a document's colour."""
-    marker: dict[str, object] = {"color": style.NEUTRAL}
-    if kind == "padding":
-        marker = {
-            "color": "rgba(0,0,0,0)",
-            "pattern": {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": style.NEUTRAL},
-        }
     return go.Bar(
         x=[None],
         y=[None],
@@ -185,5 +179,5 @@ def _legend_entry(kind: Kind) -> go.Bar:
         name=MEANING[kind],
         legendgroup=kind,
         opacity=0.32 if kind == "read" else 1.0,
-        marker=marker,
+        marker=HATCHED if kind == "padding" else {"color": style.NEUTRAL},
     )

@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Asked(Generic[K, T]):
     """The latest question to the worker of a controller, and its answer.
 
-    A view is drawn again at every piece of news; what it shows may cost seconds to find out. So it is found out
-    anew only where something else is wanted: another step, another text.
+    A view is drawn again at every piece of news; what it shows may cost seconds to find out. So it is found
+    out anew only where something else is wanted: another step, another text.
     """
 
     def __init__(self, controller: Controller, find: Callable[[Run, K], T]) -> None:
@@ -26,7 +26,7 @@ class Asked(Generic[K, T]):
         self._latest: tuple[K, Future[T]] | None = None
 
     def ask(self, key: K) -> "Future[T]":
-        """Return the answer to `key`: the one there is, or on its way, if it was the latest to be asked for."""
+        """Return the answer to `key`: the latest one, there or on its way, if that was the question."""
         with self._lock:
             if self._latest is None or self._latest[0] != key or self._latest[1].cancelled():
                 self._latest = key, self._controller.call(lambda run: self._find(run, key))

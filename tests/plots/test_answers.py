@@ -64,7 +64,7 @@ def test_whatever_answers_say_is_text(question: str, answer: str, gold: str):
         side_by_side_html([Pair(question=question, before=cell, now=cell, gold=gold)], before="a", now="b")
     )
     assert page.text.count(answer.strip()) >= 8
-    assert set(page.tags) == {"div", "table", "thead", "tr", "th", "tbody", "td", "span"}
+    assert set(page.tags) == {"div", "table", "thead", "tr", "th", "tbody", "td", "span", "col"}
 
 
 def test_kinds_of_tokens_look_different():
