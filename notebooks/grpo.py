@@ -33,10 +33,7 @@ with app.setup:
     }
     TOKEN_NOTES = {
         "none": ("Underlined tokens were put there by the calculator.", {}),
-        "ratio": (
-            "The colour says how much likelier each token has become by this step.",
-            {"less likely": (WORSE, 1.0), "as before": (None, 0.0), "likelier": (BETTER, 1.0)},
-        ),
+        "ratio": ("The colour says how much likelier each token has become by this step.", {}),
         "kl": (
             "The colour says where the model has left the one it began with.",
             {"as it began": (token_marks.KL, 0.0), "far from it": (token_marks.KL, 1.0)},
@@ -253,8 +250,15 @@ def _():
 
 @app.cell(hide_code=True)
 def _(ctl):
-    buttons = live.buttons(ctl)
-    buttons.hstack()
+    buttons = None if ctl is None else live.buttons(ctl)
+    live.row(buttons) if buttons is not None else None
+    return
+
+
+@app.cell(hide_code=True)
+def _(ctl, session):
+    if ctl is not None:
+        live.view(lambda: live.status(ctl), ctl, session, every=0.3)
     return
 
 
@@ -331,7 +335,7 @@ def step_view(groups: list, chosen: int) -> mo.Html:
         mo.stat(f"{groups[0].step}", label="step"),
         mo.stat(f"{sum(right)} of {len(right)}", label="answers right"),
         mo.stat(f"{silent} of {len(rows)}", label="problems without signal"),
-        mo.stat(f"{sum(not row['is_trained'] for row in rows)}", label="of them replaced by others"),
+        mo.stat(f"{sum(not row['is_trained'] for row in rows)}", label="problems replaced by others"),
     ]
     return mo.vstack([mo.hstack(numbers, widths="equal"), rollouts.strip_figure(rows, chosen=chosen)])
 
@@ -366,7 +370,8 @@ def group_view(group, index: int, chosen: int) -> mo.Html:
         for one in group.answers
     ]
     head = mo.md(f"### Problem {index + 1}: {TASKS.get(group.task, group.task)} {group.level}")
-    return mo.vstack([head, mo.Html(answers.group_html(question, group.gold, rows, chosen=chosen))])
+    table = answers.group_html(question, group.gold, rows, chosen=chosen)
+    return mo.vstack([head, mo.Html(answers.PARTS_LEGEND + table)])
 
 
 @app.cell(hide_code=True)
@@ -391,9 +396,19 @@ def tokens_view(step: int, group, views: list, tokenizer, number: int, colour: s
         # The weight of the divergence is 0, so the run keeps no model to compare with.
         colour = "none"
     note, legend = TOKEN_NOTES[colour]
+    # One scale for all answers of the group.
+    limit = token_marks.ratio_limit(token.ratio for answer in views for token in answer)
+    if colour == "ratio":
+        legend = {
+            f"{1 / limit:.2f} times as likely": (WORSE, 1.0),
+            "as before": (None, 0.0),
+            f"{limit:.2f} times as likely": (BETTER, 1.0),
+        }
     marks = {
         "none": lambda: token_marks.plain_marks(tokenizer, ids, [token.logprob is None for token in tokens]),
-        "ratio": lambda: token_marks.ratio_marks(tokenizer, ids, [token.ratio for token in tokens]),
+        "ratio": lambda: token_marks.ratio_marks(
+            tokenizer, ids, [token.ratio for token in tokens], limit=limit
+        ),
         "kl": lambda: token_marks.kl_marks(tokenizer, ids, [token.kl for token in tokens]),
         "entropy": lambda: token_marks.entropy_marks(tokenizer, ids, [token.entropy for token in tokens]),
     }[colour]()
@@ -437,14 +452,13 @@ def curves_view(history, smooth_over: int) -> mo.Html:
     """Return the curves of practice, two beside each other."""
     steps = [{"step": event.step, "stats": event.stats} for event in history.steps()]
     evals = [{"step": event.step, "metrics": event.metrics} for event in history.evals()]
-    figures = [
-        loss_figure(curves, smooth_over=smooth_over, y_title="", title=name)
-        for name, curves in rollouts.practice_curves(steps, evals).items()
-    ]
+    figures = []
+    for name, curves in rollouts.practice_curves(steps, evals).items():
+        figure = loss_figure(curves, smooth_over=smooth_over, y_title="")
+        figure.update_layout(height=250)
+        figures.append(mo.vstack([mo.md(f"**{name}**"), figure]))
     if not steps:
         return mo.md("No step was made yet.")
-    for figure in figures:
-        figure.update_layout(height=260)
     rows = [figures[i : i + 2] for i in range(0, len(figures), 2)]
     return mo.vstack([mo.hstack(row, widths="equal") for row in rows])
 

@@ -111,6 +111,16 @@ def _part(kind: str, text: str) -> str:
     return text
 
 
+PARTS_LEGEND = legend_html(
+    {
+        "slanted: a thought": (style.NEUTRAL, 0.0),
+        "calls the calculator": (style.PALETTE[1], 0.64),
+        "what the calculator said": (style.PALETTE[2], 0.64),
+    }
+)
+"""What `parts_html` marks and how."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """What one model answered."""

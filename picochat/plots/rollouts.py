@@ -67,7 +67,8 @@ def strip_figure(groups: Sequence[Group], *, chosen: int | None = None, title: s
     limit = max((abs(a["advantage"]) for group in groups for a in group["answers"]), default=0.0) or 1.0
     for is_right in (True, False):
         figure.add_trace(_dots(groups, is_right, limit))
-    figure.add_trace(_legend("nothing to learn from", "circle-open", style.NEUTRAL))
+    for name, mark in {"right": "circle", "wrong": "x", "nothing to learn from": "circle-open"}.items():
+        figure.add_trace(_legend(name, mark))
     return figure
 
 
@@ -84,7 +85,7 @@ def _dots(groups: Sequence[Group], is_right: bool, limit: float) -> go.Scatter:
         x=[column + shift for column, shift, *_ in dots],
         y=[answer["reward"] for *_, answer in dots],
         mode="markers",
-        name="right" if is_right else "wrong",
+        showlegend=False,
         marker={
             "size": 9,
             "symbol": [symbol if any_signal else f"{symbol}-open" for any_signal in signal],
@@ -104,10 +105,9 @@ def _dots(groups: Sequence[Group], is_right: bool, limit: float) -> go.Scatter:
     )
 
 
-def _legend(name: str, symbol: str, color: str) -> go.Scatter:
-    return go.Scatter(
-        x=[None], y=[None], mode="markers", name=name, marker={"symbol": symbol, "color": color, "size": 9}
-    )
+def _legend(name: str, symbol: str) -> go.Scatter:
+    marker = {"symbol": symbol, "color": style.NEUTRAL, "size": 9}
+    return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
 
 
 def _shifts(group: Group) -> list[float]:

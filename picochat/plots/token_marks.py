@@ -1,6 +1,6 @@
 """Tokens with what is to be seen of them, as marks for `answers.tokens_html`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from picochat.plots import style
 from picochat.plots.answers import Mark, ratio_color
@@ -12,7 +12,8 @@ MOST_LOSS = 4.0
 """Nats at which the colour of a loss is as strong as can be: a probability of 2 %."""
 MOST_KL = 0.5
 MOST_ENTROPY = 2.0
-MOST_RATIO = 1.5
+LEAST_LIMIT, MOST_LIMIT = 1.02, 2.0
+"""Between these is the ratio whose colour is as strong as can be."""
 
 
 def token_text(tokenizer: Tokenizer, id: int) -> str:
@@ -49,15 +50,24 @@ def plain_marks(tokenizer: Tokenizer, ids: Sequence[int], forced: Sequence[bool]
     ]
 
 
-def ratio_marks(tokenizer: Tokenizer, ids: Sequence[int], ratios: Sequence[float | None]) -> list[Mark]:
+def ratio_limit(ratios: Iterable[float | None]) -> float:
+    """Return the ratio whose colour should be the strongest: the farthest from 1 of all, within bounds."""
+    sizes = (max(ratio, 1 / ratio) for ratio in ratios if ratio is not None)
+    return min(max(LEAST_LIMIT, max(sizes, default=1.0)), MOST_LIMIT)
+
+
+def ratio_marks(
+    tokenizer: Tokenizer, ids: Sequence[int], ratios: Sequence[float | None], *, limit: float
+) -> list[Mark]:
     """Return the tokens of an answer, blue where they have become likelier, vermilion where less likely.
 
     ratios: probability now over that when it was drawn; None of a token that the model did not choose.
+    limit: see `ratio_color`.
     """
     marks = []
     for id, ratio in zip(ids, ratios, strict=True):
         hint = _origin(id, ratio is None)
-        color, strength = (None, 1.0) if ratio is None else ratio_color(ratio, MOST_RATIO)
+        color, strength = (None, 1.0) if ratio is None else ratio_color(ratio, limit)
         if ratio is not None:
             hint += f", {ratio:.3f} times as likely as when it was drawn"
         marks.append(_mark(tokenizer, id, color=color, strength=strength, is_forced=ratio is None, hint=hint))

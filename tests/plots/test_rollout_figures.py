@@ -25,7 +25,8 @@ GROUPS = [
 
 def test_every_answer_is_a_dot():
     figure = strip_figure(GROUPS, chosen=1)
-    right, wrong, _ = figure.data
+    right, wrong, *legend = figure.data
+    assert [entry.name for entry in legend] == ["right", "wrong", "nothing to learn from"]
     assert list(right.y) == [1.2, 1.2]
     assert list(wrong.y) == [0.2] * 6
     assert list(right.marker.color) == [1.0, 1.0]

@@ -3,10 +3,13 @@
 from picochat.plots.token_marks import (
     KL,
     LEARNED,
+    LEAST_LIMIT,
     LOSS,
+    MOST_LIMIT,
     conversation_marks,
     kl_marks,
     plain_marks,
+    ratio_limit,
     ratio_marks,
     token_text,
 )
@@ -33,12 +36,18 @@ def test_losses_are_shown_where_they_count():
 
 
 def test_ratios_are_two_sided():
-    marks = ratio_marks(TOKENIZER, IDS, [1.2, 1 / 1.2, None])
+    marks = ratio_marks(TOKENIZER, IDS, [1.2, 1 / 1.2, None], limit=1.44)
     assert marks[0].color != marks[1].color
-    assert abs(marks[0].strength - marks[1].strength) < 1e-9
+    assert [round(mark.strength, 9) for mark in marks[:2]] == [0.5, 0.5]
     assert (marks[2].color, marks[2].is_forced) == (None, True)
     assert marks[0].hint == "token 104, chosen by the model, 1.200 times as likely as when it was drawn"
     assert marks[2].hint == f"token {END}, put there by the engine"
+
+
+def test_the_scale_of_ratios_follows_the_farthest():
+    assert ratio_limit([1.0, 0.8, None]) == 1.25
+    assert ratio_limit([None]) == ratio_limit([1.001]) == LEAST_LIMIT
+    assert ratio_limit([0.01]) == MOST_LIMIT
 
 
 def test_amounts_are_one_sided():
