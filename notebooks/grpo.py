@@ -13,11 +13,13 @@ with app.setup:
     from notebooks import live
     from picochat.commands.grpo import Grpo
     from picochat.data.builtin.write import WorldFiles, default_world_dir
+    from picochat.errors import UserError
     from picochat.eval.report import score_figure
     from picochat.eval.scores import paired_difference
-    from picochat.plots import answers, rollouts, token_marks
+    from picochat.plots import answers, rollouts
     from picochat.plots.curves import loss_figure
-    from picochat.plots.rollouts import BETTER, WORSE
+    from picochat.plots.token_pieces import answer_pieces, say_change, scale_of_changes
+    from picochat.plots.tokens import token_html
     from picochat.train.asked import Asked
     from picochat.train.before_after import Beginning, Comparison
     from picochat.train.grpo import WORLD_TASKS, build_grpo, held_out_problems
@@ -31,18 +33,11 @@ with app.setup:
         "qa": "questions about people",
         "arc": "multiple choice",
     }
-    TOKEN_NOTES = {
-        "none": ("Underlined tokens were put there by the calculator.", {}),
-        "ratio": ("The colour says how much likelier each token has become by this step.", {}),
-        "kl": (
-            "The colour says where the model has left the one it began with.",
-            {"as it began": (token_marks.KL, 0.0), "far from it": (token_marks.KL, 1.0)},
-        ),
-        "entropy": (
-            "The colour says where the model was unsure: there chance decides what it tries.",
-            {"sure": (token_marks.ENTROPY, 0.0), "open": (token_marks.ENTROPY, 1.0)},
-        ),
-    }
+    BY_CHANGE, BY_KL, BY_ENTROPY = (
+        "what the step did to its probability",
+        "divergence from the model it began with (KL)",
+        "how open the choice was (entropy)",
+    )
 
 
 @app.cell(hide_code=True)
@@ -92,8 +87,6 @@ def _(args, bases, look_again, unfinished):
     NEW = "a new run"
     setup = (
         mo.md("""
-        ## 1. Who practises, and what
-
         {base} {resume}
 
         {tasks}
@@ -134,7 +127,9 @@ def _(args, bases, look_again, unfinished):
         )
         .form(submit_button_label="Build this run")
     )
-    mo.vstack([setup, look_again]) if bases else no_base(args.runs_dir, look_again)
+    mo.accordion(
+        {"Another model, other problems, or a run to go on with": mo.vstack([setup, look_again])}
+    ) if bases else no_base(args.runs_dir, look_again)
     return NEW, setup
 
 
@@ -169,10 +164,17 @@ def _(LIVE, NEW, args, bases, setup):
         options = replace(
             args, load=args.load or bases[0], **where_default(args, eval_every=10, eval_problems=20)
         )
-        if setup.value is not None and setup.value["resume"] != NEW:
-            options = stored_options(Grpo, "grpo", setup.value["resume"], args.runs_dir)
-        elif setup.value is not None:
-            options = chosen_options(options, setup.value)
+        try:
+            if setup.value is not None and setup.value["resume"] != NEW:
+                options = stored_options(Grpo, "grpo", setup.value["resume"], args.runs_dir)
+            elif setup.value is not None:
+                options = chosen_options(options, setup.value)
+        except UserError as _mistake:
+            mo.stop(True, live.trouble(_mistake))
+    mo.md(
+        f"The run begins with the model **{options.load}** and makes {options.steps} steps of "
+        f"{options.step_text}. **Press Step 1.**"
+    ) if bases else None
     return (options,)
 
 
@@ -189,6 +191,8 @@ def chosen_options(options: Grpo, chosen: dict) -> Grpo:
     files = problem_files(chosen["tasks"], chosen["own"])
     return replace(
         options,
+        run=None,
+        resume=False,
         load=chosen["base"],
         steps=int(chosen["steps"]),
         prompts=int(chosen["prompts"]),
@@ -206,14 +210,14 @@ def problem_files(tasks: list[str], own: str) -> dict[str, tuple[str, ...]]:
     """Return the options that name problems: of the built-in world, else the user's own files.
 
     Raises:
-        ValueError: a line that does not begin with a kind of problems.
+        UserError: a line that does not begin with a kind of problems.
     """
     files: dict[str, list[str]] = {task: [] for task in TASKS}
     files |= {f"eval_{task}": [] for task in TASKS}
     lines = [line.split(maxsplit=1) for line in own.splitlines() if line.strip()]
     for kind, *rest in lines:
         if kind not in TASKS or not rest:
-            raise ValueError(
+            raise UserError(
                 f"{' '.join([kind, *rest])!r}: write the kind ({', '.join(TASKS)}), then the file"
             )
         files[kind].append(rest[0].strip())
@@ -237,18 +241,6 @@ def _(LIVE, bases, options, setup):
 
 
 @app.cell(hide_code=True)
-def _():
-    mo.md("""
-    ## 2. One step, opened
-
-    Press *Step 1*. The model answers all problems of the step, the answers are judged, the weights move. Each
-    column is one problem, each mark one answer: how high its reward is, and by its colour what is made of it,
-    **blue** to be done more often, **orange** less often.
-    """)
-    return
-
-
-@app.cell(hide_code=True)
 def _(ctl):
     buttons = None if ctl is None else live.buttons(ctl)
     live.row(buttons) if buttons is not None else None
@@ -264,17 +256,24 @@ def _(ctl, session):
 
 @app.cell(hide_code=True)
 def _():
+    mo.md("""
+    ## 1. One step, opened
+
+    The model answers all problems of the step, the answers are judged, the weights move. Each column is one
+    problem, each mark one answer. Its height is its reward. Its colour is its advantage: **orange** is to be
+    given more often, **blue** less often.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
     when = mo.ui.slider(0, 100, value=100, label="step: first … newest", full_width=True)
     problem = mo.ui.slider(1, 16, value=1, label="problem", show_value=True)
     answer = mo.ui.slider(1, 16, value=1, label="answer", show_value=True)
     colour = mo.ui.dropdown(
-        {
-            "nothing": "none",
-            "what the step did to its probability": "ratio",
-            "divergence from the model it began with (KL)": "kl",
-            "how open the choice was (entropy)": "entropy",
-        },
-        value="what the step did to its probability",
+        [BY_CHANGE, BY_KL, BY_ENTROPY],
+        value=BY_CHANGE,
         label="colour tokens by",
     )
     mo.vstack([when, mo.hstack([problem, answer, colour], justify="start", gap=2)])
@@ -392,35 +391,30 @@ def tokens_view(step: int, group, views: list, tokenizer, number: int, colour: s
     number = min(number, len(views) - 1)
     tokens = views[number]
     ids = [token.id for token in tokens]
-    if colour == "kl" and all(token.kl is None for token in tokens):
-        # The weight of the divergence is 0, so the run keeps no model to compare with.
-        colour = "none"
-    note, legend = TOKEN_NOTES[colour]
-    # One scale for all answers of the group.
-    limit = token_marks.ratio_limit(token.ratio for answer in views for token in answer)
-    if colour == "ratio":
-        legend = {
-            f"{1 / limit:.2f} times as likely": (WORSE, 1.0),
-            "as before": (None, 0.0),
-            f"{limit:.2f} times as likely": (BETTER, 1.0),
-        }
-    marks = {
-        "none": lambda: token_marks.plain_marks(tokenizer, ids, [token.logprob is None for token in tokens]),
-        "ratio": lambda: token_marks.ratio_marks(
-            tokenizer, ids, [token.ratio for token in tokens], limit=limit
-        ),
-        "kl": lambda: token_marks.kl_marks(tokenizer, ids, [token.kl for token in tokens]),
-        "entropy": lambda: token_marks.entropy_marks(tokenizer, ids, [token.entropy for token in tokens]),
-    }[colour]()
+    changes = [[token.change for token in answer] for answer in views]
+    if colour == BY_CHANGE:
+        pieces = answer_pieces(tokenizer, ids, changes[number], say_change)
+        # One scale for all answers of the group.
+        high = scale_of_changes(change for answer in changes for change in answer)
+        legend = "change of its log-probability by this step (0.01: 1 % likelier)"
+    elif colour == BY_KL:
+        pieces = answer_pieces(tokenizer, ids, [token.kl for token in tokens], "divergence {:.3f}".format)
+        high, legend = 0.5, "part in the divergence, nats"
+    else:
+        pieces = answer_pieces(tokenizer, ids, [token.entropy for token in tokens], "entropy {:.2f}".format)
+        high, legend = 2.0, "entropy, nats"
     head = mo.md(f"### Answer {number + 1} of the newest step ({step}), token by token")
-    said = mo.md(f"Its advantage is {group.answers[number].advantage:+.2f}. {note}")
-    return mo.vstack([head, said, mo.Html(answers.legend_html(legend)), mo.Html(answers.tokens_html(marks))])
+    note = mo.md(
+        f"Its advantage is {group.answers[number].advantage:+.2f}. Underlined tokens were put there by the "
+        "calculator: no choice of the model, and nothing to learn."
+    )
+    return mo.vstack([head, note, mo.Html(token_html(pieces, high=high, legend=legend))])
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## 3. The curves
+    ## 2. The curves
 
     *Run* makes all steps. The **reward** should rise, and with it the share of right answers, also on
     **held-out** problems that are never practised. `pass@k` says how often one of k tries is right: what the
@@ -473,11 +467,11 @@ def _():
     mo.vstack(
         [
             mo.md("""
-            ## 4. Held-out problems, before and after
+            ## 3. Held-out problems, before and after
 
             Problems that are in no training set. Both the model that practice began with and the one that
-            practises answer them. A coloured line marks the answers that flipped. Few problems say little: the
-            bars are 95 % intervals.
+            practises answer them. A coloured line marks the answers that flipped. Few problems say little:
+            the bars are 95 % intervals.
             """),
             mo.hstack([num_problems, again, shown], justify="start", gap=2),
         ]

@@ -13,8 +13,11 @@ with app.setup:
     from notebooks import live
     from picochat.commands.sft import Sft
     from picochat.data.builtin.write import WorldFiles, default_world_dir
-    from picochat.plots import answers, batches, token_marks
+    from picochat.errors import UserError
+    from picochat.plots import answers, batches
     from picochat.plots.curves import Curve, loss_figure
+    from picochat.plots.token_pieces import MOST_LOSS, conversation_pieces
+    from picochat.plots.tokens import token_html
     from picochat.train.asked import Asked
     from picochat.train.batch_view import BatchView, view_batch
     from picochat.train.before_after import Beginning
@@ -76,8 +79,6 @@ def _(args, bases, look_again, unfinished):
     NEW = "a new run"
     setup = (
         mo.md("""
-        ## 1. What to begin with, what to learn from
-
         {base} {resume}
 
         {with_builtin} {builtin_weight}
@@ -107,7 +108,9 @@ def _(args, bases, look_again, unfinished):
         )
         .form(submit_button_label="Build this run")
     )
-    mo.vstack([setup, look_again]) if bases else no_base(args.runs_dir, look_again)
+    mo.accordion(
+        {"Another model, your own conversations, or a run to go on with": mo.vstack([setup, look_again])}
+    ) if bases else no_base(args.runs_dir, look_again)
     return NEW, setup
 
 
@@ -142,10 +145,17 @@ def _(LIVE, NEW, args, bases, setup):
         options = replace(
             args, load=args.load or bases[0], **where_default(args, eval_every=20, eval_tokens=8192)
         )
-        if setup.value is not None and setup.value["resume"] != NEW:
-            options = stored_options(Sft, "sft", setup.value["resume"], args.runs_dir)
-        elif setup.value is not None:
-            options = chosen_options(options, setup.value)
+        try:
+            if setup.value is not None and setup.value["resume"] != NEW:
+                options = stored_options(Sft, "sft", setup.value["resume"], args.runs_dir)
+            elif setup.value is not None:
+                options = chosen_options(options, setup.value)
+        except UserError as _mistake:
+            mo.stop(True, live.trouble(_mistake))
+    mo.md(
+        f"The run begins with the model **{options.load}** and makes {options.steps} steps of "
+        f"{options.batch_size} rows. **Press Step 1.**"
+    ) if bases else None
     return (options,)
 
 
@@ -166,6 +176,8 @@ def chosen_options(options: Sft, chosen: dict) -> Sft:
         data = (f"{builtin}:{chosen['builtin_weight']}", *own)
     return replace(
         options,
+        run=None,
+        resume=False,
         load=chosen["base"],
         data=data,
         steps=int(chosen["steps"]),
@@ -186,9 +198,23 @@ def _(LIVE, bases, options, setup):
 
 
 @app.cell(hide_code=True)
+def _(ctl):
+    buttons = None if ctl is None else live.buttons(ctl)
+    live.row(buttons) if buttons is not None else None
+    return
+
+
+@app.cell(hide_code=True)
+def _(ctl, session):
+    if ctl is not None:
+        live.view(lambda: live.status(ctl), ctl, session, every=0.3)
+    return
+
+
+@app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## 2. What the model sees
+    ## 1. What the model sees
 
     Conversations are short and rows are long, so several are **packed** into one row, whole. Each colour is a
     conversation. Where the colour is strong, the model has to produce the token and is corrected: the
@@ -260,42 +286,24 @@ def conversation_view(seen: BatchView, tokenizer, number: int, by_loss: bool) ->
     """Return the tokens of one conversation of a batch."""
     last = seen.shares.num_documents
     ids, learned, losses = seen.document(min(number, last) - 1)
-    marks = token_marks.conversation_marks(tokenizer, ids, learned, losses if by_loss else None)
-    if by_loss:
-        legend = {
-            f"learned, loss {nats:g}": (token_marks.LOSS, nats / token_marks.MOST_LOSS)
-            for nats in (0, 1, 2, 4)
-        }
-    else:
-        legend = {"learned": (token_marks.LEARNED, 1.0)}
-    legend["only read"] = (None, 1.0)
-    share = sum(learned) / len(learned)
-    note = f"Conversation {min(number, last)} of {last}: {len(ids)} tokens, {share:.0%} of them learned."
-    return mo.vstack([mo.md(note), mo.Html(answers.legend_html(legend)), mo.Html(answers.tokens_html(marks))])
+    pieces = conversation_pieces(tokenizer, ids, learned, losses if by_loss else None)
+    note = (
+        f"Conversation {min(number, last)} of {last}: {len(ids)} tokens. **{sum(learned) / len(learned):.0%}** "
+        "are learned and coloured, the others only read."
+    )
+    legend = "loss of a learned token, nats" if by_loss else ""
+    return mo.vstack([mo.md(note), mo.Html(token_html(pieces, high=MOST_LOSS, legend=legend))])
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    ## 3. Train
+    ## 2. The loss on answers
 
-    *Step 1* makes one step: the batch above goes through the model, its weights move a little, the next batch
-    comes. *Run* makes all of them. Watch two things: the loss here, and the answers below.
+    One step: the batch above goes through the model, its weights move a little, the next batch comes. The loss
+    is the mean surprise at the assistant's tokens. The first steps bring most: the model learns the *form* of
+    an answer at once. The validation loss is of conversations that are never trained on.
     """)
-    return
-
-
-@app.cell(hide_code=True)
-def _(ctl):
-    buttons = None if ctl is None else live.buttons(ctl)
-    live.row(buttons) if buttons is not None else None
-    return
-
-
-@app.cell(hide_code=True)
-def _(ctl, session):
-    if ctl is not None:
-        live.view(lambda: live.status(ctl), ctl, session, every=0.3)
     return
 
 
@@ -331,7 +339,7 @@ def loss_view(history, smooth_over: int, log_x: bool):
         if len(steps)
     ]
     if not curves:
-        return mo.md("No step was made yet: press *Step 1* or *Run*.")
+        return mo.md("*No step was made yet.*")
     return loss_figure(
         curves, smooth_over=smooth_over, y_title="loss on answers, nats per token", log_x=log_x
     )
@@ -348,7 +356,7 @@ def _():
     mo.vstack(
         [
             mo.md("""
-            ## 4. The same questions, before and after
+            ## 3. The same questions, before and after
 
             On the left the model that the run began with, on the right the one in training. Both say what
             they find likeliest, so every difference comes from the weights. Most of what it knows it knows

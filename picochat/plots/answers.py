@@ -1,76 +1,28 @@
-"""Conversations and answers as HTML: tokens coloured by a quantity, parts marked, two models side by side.
+"""Answers as HTML: their parts marked, judged in groups, those of two models side by side.
 
 Everything that a model or a data set says is escaped. Colours lie over the page's own, so that the same HTML
 can be read on a light and on a dark page.
 """
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from picochat.plots import style
+from picochat.plots.tokens import COLD, WARM
 
 Parts = str | Sequence[Mapping[str, str]]
 """An answer in the form of chat data: a text, or parts with `type` and `text`."""
 
 FRAME = "border:1px solid rgba(136,136,136,.35);border-radius:6px;padding:.6em .8em;"
 PLAIN = "white-space:pre-wrap;overflow-wrap:anywhere;"
-MONO = PLAIN + "font-family:ui-monospace,monospace;font-size:.92em;line-height:1.75;"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A token as it is shown."""
-
-    text: str
-    color: str | None = None
-    """A colour of the palette behind it."""
-    strength: float = 1.0
-    """0 to 1: how strong the colour is."""
-    is_special: bool = False
-    """A control token, drawn as a tag."""
-    is_forced: bool = False
-    """Not chosen by the model, drawn underlined."""
-    is_pale: bool = False
-    hint: str = ""
-    """What the mouse shows."""
-
-
-def tokens_html(marks: Sequence[Mark]) -> str:
-    """Return tokens one after another, each on its colour."""
-    return f'<div style="{FRAME}{MONO}">{"".join(map(_token, marks))}</div>'
-
-
-def _token(mark: Mark) -> str:
-    css = ["border-radius:3px;box-shadow:inset 0 0 0 1px rgba(136,136,136,.18)"]
-    if mark.color is not None:
-        css.append(f"background:{transparent(mark.color, 0.55 * mark.strength)}")
-    if mark.is_special:
-        css.append("border:1px solid rgba(136,136,136,.6);border-radius:4px;padding:0 .25em;font-size:.8em")
-    if mark.is_forced:
-        css.append("text-decoration:underline dotted")
-    if mark.is_pale:
-        css.append("opacity:.6")
-    # A line end is shown, and then made.
-    text = html.escape(mark.text).replace("\n", "↵\n")
-    return f'<span style="{";".join(css)}" title="{html.escape(mark.hint)}">{text}</span>'
 
 
 def transparent(color: str, alpha: float) -> str:
     """Return the CSS of a colour `#rrggbb` that lets the page through."""
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{min(max(alpha, 0.0), 1.0):.2f})"
-
-
-def ratio_color(ratio: float, limit: float) -> tuple[str, float]:
-    """Return the colour of a probability ratio and its strength: blue over 1, vermilion under it.
-
-    limit: the ratio (over 1) whose colour, like that of its inverse, is as strong as can be.
-    """
-    size = abs(math.log(ratio)) / math.log(limit)
-    return style.PALETTE[0] if ratio >= 1 else style.PALETTE[5], min(size, 1.0)
 
 
 def legend_html(entries: Mapping[str, tuple[str | None, float]]) -> str:
@@ -204,7 +156,7 @@ class Judged:
 
 def group_html(question: str, gold: str, group: Sequence[Judged], *, chosen: int | None = None) -> str:
     """Return a problem and a table of all answers to it, `chosen` marked; the last column is the advantage,
-    blue where an answer is to be given more often and vermilion where less often."""
+    warm where an answer is to be given more often and cold where less often."""
     names = list(dict.fromkeys(name for answer in group for name in answer.rewards))
     heads = ["", "answer", *names, "reward", "advantage"]
     head = "".join(f'<th style="{_HEAD}">{html.escape(text)}</th>' for text in heads)
@@ -221,7 +173,7 @@ def group_html(question: str, gold: str, group: Sequence[Judged], *, chosen: int
 
 
 def _judged(number: int, answer: Judged, names: Sequence[str], limit: float, is_chosen: bool) -> str:
-    color = style.PALETTE[0] if answer.advantage > 0 else style.PALETTE[5]
+    color = WARM if answer.advantage > 0 else COLD
     back = transparent(color, 0.45 * abs(answer.advantage) / limit)
     mark = f"{number + 1} {'✓' if answer.is_right else '✗'}"
     note = f'<div style="font-size:.85em;opacity:.75">{html.escape(answer.note)}</div>' if answer.note else ""

@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 
 from picochat.plots import style
 from picochat.plots.curves import Curve
+from picochat.plots.tokens import COLD, WARM
 
-WORSE, BETTER = style.PALETTE[5], style.PALETTE[0]
-"""Vermilion and blue: colour-blind people tell them apart."""
-DIVERGING = ((0.0, WORSE), (0.5, "#999999"), (1.0, BETTER))
+DIVERGING = ((0.0, COLD), (0.5, "#999999"), (1.0, WARM))
+"""From an answer that is to be given less often to one that is to be given more often."""
 
 Group = Mapping[str, Any]
 

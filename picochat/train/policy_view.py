@@ -23,8 +23,8 @@ class TokenView:
     id: int
     logprob: float | None
     """Log-probability when it was drawn, in nats, at the temperature of the rollouts; so are the others."""
-    ratio: float | None
-    """Its probability now over that when it was drawn: over 1 it has become likelier."""
+    change: float | None
+    """How much its log-probability has changed since: the logarithm of the ratio in the policy loss."""
     kl: float | None
     """Its part in the divergence from the reference model (k3, see `policy_loss`); None without one."""
     entropy: float | None
@@ -51,14 +51,14 @@ def view_group(
         tokens = []
         for id, is_forced, logprob in zip(answer.ids, answer.forced, answer.logprobs, strict=True):
             if is_forced:
-                tokens.append(TokenView(id=id, logprob=None, ratio=None, kl=None, entropy=None))
+                tokens.append(TokenView(id=id, logprob=None, change=None, kl=None, entropy=None))
                 continue
             is_now = next(now)
             tokens.append(
                 TokenView(
                     id=id,
                     logprob=logprob,
-                    ratio=math.exp(is_now - logprob),
+                    change=is_now - logprob,
                     kl=None if reference_logprob is None else _k3(next(reference_logprob) - is_now),
                     entropy=next(entropy),
                 )

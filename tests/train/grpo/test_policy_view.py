@@ -25,7 +25,7 @@ def view(run, group):
     return view_group(run.model, rollouts.reference, group, temperature=temperature, pad_id=pad_id)
 
 
-def test_before_a_step_every_ratio_is_1(practise):
+def test_before_a_step_nothing_has_changed(practise):
     run = practise()
     rollouts = run.trainer.batches
     next(rollouts)
@@ -33,12 +33,12 @@ def test_before_a_step_every_ratio_is_1(practise):
         for answer, tokens in zip(group.answers, view(run, group), strict=True):
             assert [token.id for token in tokens] == answer.ids
             for token in tokens:
-                assert token.ratio == pytest.approx(1, abs=1e-3)
+                assert token.change == pytest.approx(0, abs=1e-3)
                 assert token.kl == pytest.approx(0, abs=1e-6)
                 assert 0 < token.entropy < math.log(run.model.config.vocab_size)
 
 
-def test_ratios_and_divergence_are_those_of_whole_forward_passes(practise):
+def test_changes_and_divergence_are_those_of_whole_forward_passes(practise):
     """Against the softmax of all logits of each answer alone, without padding."""
     run = practise(lr=3e-3, temperature=1.3)
     rollouts = make_steps(run, 2)
@@ -53,12 +53,12 @@ def test_ratios_and_divergence_are_those_of_whole_forward_passes(practise):
         )
         at = torch.arange(len(tokens)), torch.tensor(answer.ids)
         now_T, then_T = now_TV[at], then_TV[at]
-        ratio_T = (now_T - torch.tensor(answer.logprobs)).exp()
+        change_T = now_T - torch.tensor(answer.logprobs)
         r_T = then_T - now_T
         for i, token in enumerate(tokens):
-            assert token.ratio == pytest.approx(ratio_T[i].item(), rel=1e-3)
+            assert token.change == pytest.approx(change_T[i].item(), abs=1e-3)
             assert token.kl == pytest.approx((r_T[i].exp() - 1 - r_T[i]).item(), abs=1e-4)
-            moved = max(moved, abs(token.ratio - 1))
+            moved = max(moved, abs(token.change))
     assert moved > 0.01
 
 
@@ -69,7 +69,7 @@ def test_what_is_rewarded_becomes_likelier(practise):
     change = 0.0
     for group in rollouts.latest:
         for answer, tokens in zip(group.answers, view(run, group), strict=True):
-            change += answer.advantage * sum(math.log(token.ratio) for token in tokens)
+            change += answer.advantage * sum(token.change for token in tokens)
             assert all(token.kl is None for token in tokens)
     assert change > 0
 
@@ -81,7 +81,7 @@ def test_forced_tokens_have_no_numbers(practise, complete, problems, tokenizer):
     group = judge(problems[0], [1, 2], [complete(*call)], rewards, divide_by_std=True)
     [answer], [tokens] = group.answers, view(practise(), group)
     assert any(answer.forced)
-    assert [token.ratio is None for token in tokens] == answer.forced
+    assert [token.change is None for token in tokens] == answer.forced
     assert [token.kl is None for token in tokens] == answer.forced
 
 
