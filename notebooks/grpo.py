@@ -222,7 +222,7 @@ def problem_files(tasks: list[str], own: str) -> dict[str, tuple[str, ...]]:
             )
         files[kind].append(rest[0].strip())
     # The command line's own choice is left to it.
-    if lines or set(tasks) != set(WORLD_TASKS):
+    if tasks and (lines or set(tasks) != set(WORLD_TASKS)):
         world = WorldFiles(root=default_world_dir())
         for task in tasks:
             files[task].append(f"{world.jsonl(task, 'train')}:{WORLD_TASKS.get(task, 0.25)}")

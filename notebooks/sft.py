@@ -288,8 +288,8 @@ def conversation_view(seen: BatchView, tokenizer, number: int, by_loss: bool) ->
     ids, learned, losses = seen.document(min(number, last) - 1)
     pieces = conversation_pieces(tokenizer, ids, learned, losses if by_loss else None)
     note = (
-        f"Conversation {min(number, last)} of {last}: {len(ids)} tokens. **{sum(learned) / len(learned):.0%}** "
-        "are learned and coloured, the others only read."
+        f"Conversation {min(number, last)} of {last}: {len(ids)} tokens. "
+        f"**{sum(learned) / len(learned):.0%}** are learned and coloured, the others only read."
     )
     legend = "loss of a learned token, nats" if by_loss else ""
     return mo.vstack([mo.md(note), mo.Html(token_html(pieces, high=MOST_LOSS, legend=legend))])
@@ -300,9 +300,9 @@ def _():
     mo.md("""
     ## 2. The loss on answers
 
-    One step: the batch above goes through the model, its weights move a little, the next batch comes. The loss
-    is the mean surprise at the assistant's tokens. The first steps bring most: the model learns the *form* of
-    an answer at once. The validation loss is of conversations that are never trained on.
+    One step: the batch above goes through the model, its weights move a little, the next batch comes. The
+    loss is the mean surprise at the assistant's tokens. The first steps bring most: the model soon learns the
+    *form* of an answer. The validation loss is that of conversations that are never trained on.
     """)
     return
 

@@ -3,19 +3,17 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from notebooks import sft as notebook
 from picochat import cli
+from picochat.arguments import parse_options
 from picochat.commands.sft import Sft
 from picochat.data.builtin.write import WorldFiles
-from picochat.train.asked import Asked
 from picochat.train.batch_view import view_batch
 from picochat.train.before_after import Beginning
-from picochat.train.controller import Controller
 from picochat.train.history import History
 from picochat.train.run_dir import RunDir
 from picochat.train.sft import build_sft
@@ -34,67 +32,40 @@ def given(small_base: Path, chat_file: Path) -> list[str]:
     ]
 
 
-def curve(directory: Path) -> list[tuple[int, str]]:
-    return [(row["step"], row["loss"].hex()) for row in RunDir(directory).rows("step")]
-
-
 @pytest.fixture(scope="module")
-def by_command(small_base: Path, given: list[str]) -> list[tuple[int, str]]:
+def by_command(small_base: Path, given: list[str], curve_of) -> list[tuple[int, str]]:
     """The curve of `picochat sft`."""
     cli.main(["sft", "--run", "by-command", *given])
-    found = curve(small_base / "by-command")
+    found = curve_of(small_base / "by-command")
     assert [step for step, _ in found] == list(range(1, STEPS + 1))
     return found
 
 
-def script(path: Path, *args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(path), *args], capture_output=True, text=True, timeout=200)
-
-
-def test_as_a_script_it_is_the_command(small_base, given, by_command):
+def test_as_a_script_it_is_the_command(small_base, given, by_command, script, curve_of):
     done = script(ROOT / "notebooks" / "sft.py", "--", "--run", "by-script", *given)
     assert done.returncode == 0, done.stderr
-    assert curve(small_base / "by-script") == by_command
+    assert curve_of(small_base / "by-script") == by_command
     assert RunDir(small_base / "by-script").status()["state"] == "finished"
     assert f"checkpoint: {small_base / 'by-script'}" in done.stdout
 
 
-def test_as_a_flat_script_too(tmp_path, small_base, given, by_command):
-    flat = tmp_path / "flat.py"
-    command = [sys.executable, "-m", "marimo", "export", "script", str(ROOT / "notebooks" / "sft.py"), "-o", str(flat)]
-    subprocess.run(command, check=True, capture_output=True)
-    done = script(flat, "--run", "by-flat-script", *given)
+def test_as_a_flat_script_too(small_base, given, by_command, script, exported, curve_of):
+    done = script(exported("sft"), "--run", "by-flat-script", *given)
     assert done.returncode == 0, done.stderr
-    assert curve(small_base / "by-flat-script") == by_command
+    assert curve_of(small_base / "by-flat-script") == by_command
 
 
-def test_driven_by_hand_it_is_the_command(small_base, given, by_command):
+def test_driven_by_hand_it_is_the_command(small_base, given, by_command, drive, curve_of):
     """Steps one by one, looked at in all ways meanwhile."""
-    options = cli.parse_options(Sft, prog="x", args=["--run", "by-hand", *given], summary="")
-    controller = Controller(lambda: build_sft(options))
-    try:
-        beginning = []
+    options = parse_options(Sft, prog="x", args=["--run", "by-hand", *given], summary="")
+    beginnings = []
 
-        def look(run, key):
-            beginning.append(Beginning(run))
-            return view_batch(run), beginning[0].compare(run, ["the cat"], max_tokens=5), key
+    def look(run):
+        beginnings.append(Beginning(run))
+        return view_batch(run), beginnings[0].compare(run, ["the cat"], max_tokens=5)
 
-        seen = Asked(controller, look, patience=None)
-        for step in range(STEPS + 1):
-            assert seen.get(step)[2] == step
-            controller.step(1)
-            wait_for(lambda step=step: controller.progress[0] == min(step + 1, STEPS))
-    finally:
-        controller.close()
-        controller.join(60)
-    assert curve(small_base / "by-hand") == by_command
-
-
-def wait_for(is_so) -> None:
-    until = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    drive(lambda: build_sft(options), look, STEPS)
+    assert curve_of(small_base / "by-hand") == by_command
 
 
 def test_marimo_has_nothing_to_say():
@@ -103,10 +74,13 @@ def test_marimo_has_nothing_to_say():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_without_a_base_it_says_what_to_do(tmp_path):
+def test_without_a_base_it_says_what_to_do(tmp_path, script):
     done = script(ROOT / "notebooks" / "sft.py", "--", "--runs-dir", str(tmp_path), "--steps", "1")
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines() == ["error: --load is missing: name the run or checkpoint to begin with"]
+    assert done.stderr.strip() == "error: --load is missing: name the run or checkpoint to begin with"
+    page = notebook.no_base(str(tmp_path), notebook.mo.md("")).text
+    assert "notebooks/pretrain.py" in page
+    assert str(tmp_path) in page
 
 
 def chosen(**values):
@@ -138,14 +112,14 @@ def test_what_is_given_is_not_changed():
 
 def test_pictures_of_a_run(small_base, by_command):
     history = History.of(RunDir(small_base / "by-command"))
-    page = notebook.loss_view(history, 1, False).text
-    assert "training" in page
-    assert "validation" in page
+    training, validation = notebook.loss_view(history, 1, False).data
+    assert [(step, loss.hex()) for step, loss in zip(training.x, training.y, strict=True)] == by_command
+    assert list(validation.x) == [0, 2, 4, STEPS]
     assert "Step 1" in notebook.loss_view(History(), 1, False).text
 
 
 def test_a_conversation_is_shown_token_by_token(small_base, given):
-    options = cli.parse_options(Sft, prog="x", args=["--run", "looked-at", *given], summary="")
+    options = parse_options(Sft, prog="x", args=["--run", "looked-at", *given], summary="")
     run = build_sft(options)
     try:
         seen = view_batch(run)
