@@ -115,7 +115,7 @@ def test_pictures_of_a_run(small_base, by_command):
     training, validation = notebook.loss_view(history, 1, False).data
     assert [(step, loss.hex()) for step, loss in zip(training.x, training.y, strict=True)] == by_command
     assert list(validation.x) == [0, 2, 4, STEPS]
-    assert "Step 1" in notebook.loss_view(History(), 1, False).text
+    assert "No step was made yet" in notebook.loss_view(History(), 1, False).text
 
 
 def test_a_conversation_is_shown_token_by_token(small_base, given):
