@@ -99,7 +99,8 @@ def _legend(text: str, low: float, high: float, *, signed: bool) -> str:
     def bar(colors: list[str]) -> str:
         return (
             '<span style="display:inline-block;width:7rem;height:.8em;border-radius:.2em;'
-            f'vertical-align:middle;margin:0 .4em;background:linear-gradient(to right,{",".join(colors)})"></span>'
+            "vertical-align:middle;margin:0 .4em;"
+            f'background:linear-gradient(to right,{",".join(colors)})"></span>'
         )
 
     strong, none = _rgba(WARM, _STRONGEST), _rgba(WARM, 0.0)
