@@ -114,3 +114,17 @@ def drive() -> Callable[..., None]:
             controller.join(60)
 
     return drive
+
+
+REWARDS = """
+def vowels(problem, completion):
+    return sum(letter in "aeiou" for letter in completion.text) / 10
+"""
+
+
+@pytest.fixture(scope="session")
+def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a reward that every model can earn."""
+    folder = tmp_path_factory.mktemp("rewards")
+    (folder / "notebook_rewards.py").write_text(REWARDS, encoding="utf-8")
+    return folder

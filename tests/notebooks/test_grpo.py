@@ -21,18 +21,6 @@ from picochat.train.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
 STEPS = 3
-REWARDS = """
-def vowels(problem, completion):
-    return sum(letter in "aeiou" for letter in completion.text) / 10
-"""
-
-
-@pytest.fixture(scope="module")
-def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a reward that every model can earn."""
-    folder = tmp_path_factory.mktemp("rewards")
-    (folder / "notebook_rewards.py").write_text(REWARDS, encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="module")
