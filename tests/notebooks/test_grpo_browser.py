@@ -1,5 +1,6 @@
 """The notebook of practice as an app: every control is pressed, and the page answers while it trains."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.until(lambda: page.page.locator("table").first.inner_text() != first, "its answers")
     page.slider("answer").press("ArrowRight")
     page.until(lambda: "Answer 2 of the newest step" in page.text(), "another answer")
-    colours = page.page.get_by_label("colour tokens by")
+    colours = page.page.locator("marimo-dropdown", has_text="colour tokens by").locator("select")
     for choice, legend in (("divergence", "part in the divergence"), ("how open", "entropy, nats")):
         label = page.until(
             lambda choice=choice: next(o for o in colours.inner_text().splitlines() if o.startswith(choice)),
@@ -61,7 +62,7 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.press("Run")
     page.until(lambda: steps(page) > 14, "the curves grow")
     page.slider("problems of each kind").press("Home")
-    page.page.get_by_label("show", exact=True).select_option("wrong now")
+    page.page.locator("marimo-dropdown", has_text="wrong now").locator("select").select_option("wrong now")
     page.slider("mean over steps").press("Home")
     before = steps(page)
     page.until(lambda: steps(page) > before + 1, "it goes on meanwhile")
@@ -80,7 +81,7 @@ def test_another_run_is_built(open_notebook, arguments):
     page = open_notebook("grpo", *arguments)
     page.until(lambda: "No step was made yet" in page.text(), "it is ready")
     page.page.get_by_text("a run to go on with").click()
-    page.page.get_by_label("steps", exact=True).fill("2")
+    page.page.locator("marimo-number", has_text=re.compile(r"^\s*steps")).locator("input").fill("2")
     page.press("Build this run")
     page.until(lambda: "of 2" in page.text(), "another run")
     page.press("Run")
@@ -89,7 +90,7 @@ def test_another_run_is_built(open_notebook, arguments):
 
 def test_without_a_base_it_says_what_to_do(open_notebook, small_base, tmp_path):
     page = open_notebook("grpo")
-    page.until(lambda: "There is no fine-tuned model" in page.text(), "a word of help")
+    page.page.get_by_text("There is no fine-tuned model").wait_for(timeout=60_000)
     shutil.copytree(small_base / "talk", tmp_path / "runs" / "talk")
     page.press("Look for runs again")
     page.until(lambda: "begins with the model talk" in page.text(), "the model is found")

@@ -1,5 +1,6 @@
 """The notebook of fine-tuning as an app: every control is pressed, and the page answers while it trains."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -72,15 +73,15 @@ def test_a_run_is_chosen_and_gone_on_with(open_notebook, arguments, tmp_path):
     page.press("Step 10")
     page.until(lambda: points(page) == 10, "ten steps")
     page.page.get_by_text("a run to go on with").click()
-    page.page.get_by_label("steps", exact=True).fill("7")
-    page.page.get_by_label("rows per step").fill("1")
+    page.page.locator("marimo-number", has_text=re.compile(r"^\s*steps")).locator("input").fill("7")
+    page.page.locator("marimo-number", has_text="rows per step").locator("input").fill("1")
     page.press("Build this run")
     page.until(lambda: "of 7" in page.text(), "another run")
     page.press("Run")
     page.until(lambda: points(page) == 7 and "finished" in page.text(), "it ends")
     # The first was saved when it was left.
     page.press("Look for runs again")
-    choice = page.page.get_by_label("as", exact=True)
+    choice = page.page.locator("marimo-dropdown", has_text="a new run").locator("select")
     page.until(lambda: "sft-1" in choice.inner_text(), "the run is offered")
     choice.select_option("sft-1")
     page.press("Build this run")
@@ -92,7 +93,7 @@ def test_a_run_is_chosen_and_gone_on_with(open_notebook, arguments, tmp_path):
 
 def test_without_a_base_it_says_what_to_do(open_notebook, small_base, tmp_path):
     page = open_notebook("sft")
-    page.until(lambda: "There is no pretrained model" in page.text(), "a word of help")
+    page.page.get_by_text("There is no pretrained model").wait_for(timeout=60_000)
     shutil.copytree(small_base / "base", tmp_path / "runs" / "base")
     page.press("Look for runs again")
     page.until(lambda: "begins with the model base" in page.text(), "the model is found")
