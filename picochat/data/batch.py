@@ -7,7 +7,7 @@ import torch
 
 from picochat.model.gpt import IGNORE
 
-__all__ = ["IGNORE", "Batch", "BatchSource"]
+__all__ = ["IGNORE", "Batch", "BatchSource", "peek"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +54,15 @@ class BatchSource(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def peek(source: BatchSource) -> Batch:
+    """Return the next batch without taking it: `source` will give the same one again.
+
+    Not for a source whose batches are written by the model in training: it would write them twice.
+    """
+    before = source.state_dict()
+    try:
+        return next(source)
+    finally:
+        source.load_state_dict(before)

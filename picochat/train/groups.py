@@ -26,6 +26,8 @@ class Answer:
     """Token ids behind the prompt."""
     forced: list[bool]
     """For each id whether the engine put it there."""
+    logprobs: list[float]
+    """For each id its log-probability when it was drawn, at the temperature it was drawn at; 0 if forced."""
     parts: list[dict[str, Any]] | str
     """Its text, thoughts, tool calls and results, in the form of chat data."""
     extracted: str | None
@@ -78,7 +80,7 @@ class Group:
         """Return what rollouts.jsonl keeps of the group."""
         answers = [asdict(answer) for answer in self.answers]
         for answer in answers:
-            del answer["ids"], answer["forced"]
+            del answer["ids"], answer["forced"], answer["logprobs"]
         return RolloutDone(
             step=step,
             index=index,
@@ -108,6 +110,7 @@ def judge(
         Answer(
             ids=completion.ids,
             forced=completion.forced,
+            logprobs=completion.sampling_logprobs,
             parts=_content(completion),
             extracted=task.extract(problem, completion.text),
             correct=task.is_correct(problem, completion.text),

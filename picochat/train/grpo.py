@@ -56,9 +56,8 @@ def build_grpo(options: GrpoOptions, *, progress: Progress | None = None) -> Run
     parent = _parent(options, directory)
     model, tokenizer = load_trainable(parent)
     bad_rows = BadRows(options.on_bad_row)
-    training, held_out = _files(options)
-    questions, num_too_long = _questions(training, options, tokenizer, model, bad_rows)
-    problems = _held_out_problems(held_out, options.eval_problems, bad_rows)
+    questions, num_too_long = _questions(_files(options)[0], options, tokenizer, model, bad_rows)
+    problems = held_out_problems(options, bad_rows)
     reference = copy.deepcopy(model).requires_grad_(False) if options.kl_beta else None
     batches = Rollouts(
         model,
@@ -167,13 +166,14 @@ def _too_long_text(count: int, model: GPT) -> str:
     )
 
 
-def _held_out_problems(files: Files, max_problems: int, bad_rows: BadRows) -> dict[str, list[Problem]]:
-    """Return the problems of each task, of each file at most `max_problems` at equal distances."""
+def held_out_problems(options: GrpoOptions, bad_rows: BadRows | None = None) -> dict[str, list[Problem]]:
+    """Return the problems that validation asks, by task: of each file at most `eval_problems` at equal
+    distances."""
     chosen: dict[str, list[Problem]] = {}
-    for task, paths in files.items():
+    for task, paths in _files(options)[1].items():
         for path in paths:
-            problems = TASKS[task].load(path, on_bad_row=bad_rows)
-            count = min(max_problems, len(problems))
+            problems = TASKS[task].load(path, on_bad_row=bad_rows or options.on_bad_row)
+            count = min(options.eval_problems, len(problems))
             chosen.setdefault(task, []).extend(problems[i * len(problems) // count] for i in range(count))
     return chosen
 

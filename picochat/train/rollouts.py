@@ -81,6 +81,8 @@ class Rollouts:
         """The present batch while it is to serve again."""
         self._drawn: list[Group] = []
         self._trained: list[Group] = []
+        self.latest: list[Group] = []
+        """The groups that were drawn last, for whoever wants to look at them; none after a resume."""
 
     def __next__(self) -> Batch:
         """Return the next batch; the model answers anew when the last one has served its time."""
@@ -109,7 +111,7 @@ class Rollouts:
         self.questions.load_state_dict(state["questions"])
         self._number, self._epoch = state["number"], state["epoch"]
         self._rows = [Row(**row) for row in state["rows"]]
-        self._drawn, self._trained = [], []
+        self._drawn, self._trained, self.latest = [], [], []
 
     def report(self, step: int) -> list[RolloutDone]:
         """Return what there is to tell of the answers that step `step` was the first to be trained on."""
@@ -123,22 +125,14 @@ class Rollouts:
         """Let the model answer; set the rows to train on and return the statistics."""
         began = time.perf_counter()
         self._number += 1
-        self._drawn = self._draw_groups()
+        self._drawn = self.latest = self._draw_groups()
         size = self.options.prompts
         if self.options.dynamic_sampling:
             # Those that teach nothing come in only where there are not enough others.
             self._trained = sorted(self._drawn, key=lambda group: not group.has_signal)[:size]
         else:
             self._trained = self._drawn
-        self._rows = [
-            Row(
-                ids=group.prompt_ids + answer.ids,
-                chosen=[False] * len(group.prompt_ids) + [not forced for forced in answer.forced],
-                advantage=answer.advantage,
-            )
-            for group in self._trained
-            for answer in group.answers
-        ]
+        self._rows = [row for group in self._trained for row in rows_of(group)]
         seconds = time.perf_counter() - began
         if self.options.epochs > 1:
             for row, logprobs in zip(self._rows, self._logprobs(self.model), strict=True):
@@ -197,15 +191,10 @@ class Rollouts:
         ]
 
     def _ids_and_targets(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and targets (B, T) of rows, padded on the right to the longest of the whole batch."""
-        T = max(len(row.ids) for row in self._rows) - 1
-        ids_BT = torch.full((len(rows), T), self.tokenizer.special["<|pad|>"])
-        targets_BT = torch.full((len(rows), T), IGNORE)
-        for b, row in enumerate(rows):
-            ids = torch.tensor(row.ids)
-            ids_BT[b, : len(ids) - 1] = ids[:-1]
-            targets_BT[b, : len(ids) - 1] = torch.where(torch.tensor(row.chosen)[1:], ids[1:], IGNORE)
-        return ids_BT, targets_BT
+        """Return ids and targets (B, T) of rows, padded to the longest of the whole batch."""
+        length = max(len(row.ids) for row in self._rows)
+        pad_id = self.tokenizer.special["<|pad|>"]
+        return ids_and_targets(rows, length=length, pad_id=pad_id)
 
     @torch.no_grad()
     def _logprobs(self, model: GPT) -> list[list[float]]:
@@ -235,6 +224,30 @@ class Rollouts:
                 extras[name] = torch.zeros(ids_BT.shape)
                 extras[name][targets_BT != IGNORE] = torch.tensor(values)
         return Batch(ids_BT=ids_BT, targets_BT=targets_BT, extras=extras, stats=stats)
+
+
+def rows_of(group: Group) -> list[Row]:
+    """Return the answers of a group as rows to train on."""
+    return [
+        Row(
+            ids=group.prompt_ids + answer.ids,
+            chosen=[False] * len(group.prompt_ids) + [not forced for forced in answer.forced],
+            advantage=answer.advantage,
+        )
+        for answer in group.answers
+    ]
+
+
+def ids_and_targets(rows: Sequence[Row], *, length: int, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and targets (B, T) of rows, padded on the right to T + 1 = `length`; the targets are the ids
+    that the policy chose."""
+    ids_BT = torch.full((len(rows), length - 1), pad_id)
+    targets_BT = torch.full((len(rows), length - 1), IGNORE)
+    for b, row in enumerate(rows):
+        ids = torch.tensor(row.ids)
+        ids_BT[b, : len(ids) - 1] = ids[:-1]
+        targets_BT[b, : len(ids) - 1] = torch.where(torch.tensor(row.chosen)[1:], ids[1:], IGNORE)
+    return ids_BT, targets_BT
 
 
 def for_decoding(model: GPT) -> GPT:

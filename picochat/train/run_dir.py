@@ -214,6 +214,10 @@ class RunDir:
             # Another user's run, whose lock may not be tried: its process is all there is to go by.
             return not is_gone(read_object(self.path / "status.json", "state").get("pid"))
 
+    def can_resume(self) -> bool:
+        """Whether it was stopped before its end and nobody trains it now."""
+        return self.status()["state"] != "finished" and not self.is_live()
+
     def size(self) -> int:
         """Return the bytes that the run takes on disk."""
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
@@ -249,6 +253,12 @@ def list_runs(runs_dir: Path) -> list[RunDir]:
     if not runs_dir.is_dir():
         return []
     return [run for path in sorted(runs_dir.iterdir()) if (run := RunDir(path)).exists()]
+
+
+def runs_of(runs_dir: Path, *stages: str) -> list[RunDir]:
+    """Return the runs of some stages that have a checkpoint, newest first."""
+    runs = [run for run in list_runs(runs_dir) if run.info()["stage"] in stages and run.checkpoints()]
+    return sorted(runs, key=lambda run: run.info()["created"], reverse=True)
 
 
 def find_run(name: str, runs_dir: Path = Path("runs")) -> RunDir:

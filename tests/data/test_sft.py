@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from picochat.data import sft
-from picochat.data.batch import IGNORE
+from picochat.data.batch import IGNORE, peek
 from picochat.data.mixture import Mixture
 from picochat.data.sft import Conversations, PackedConversations
 from picochat.errors import UserError
@@ -178,6 +178,21 @@ def test_a_restored_position_gives_the_identical_stream(num_before, batch_size, 
             assert torch.equal(left.ids_BT, right.ids_BT)
             assert torch.equal(left.targets_BT, right.targets_BT)
         assert source.state_dict() == restored.state_dict()
+
+
+def test_peeking_takes_nothing():
+    def source() -> PackedConversations:
+        items = [Rendered(ids=[n] * (2 + n % 5), mask=[False] + [True] * (1 + n % 5)) for n in range(40)]
+        return PackedConversations(Mixture([items], [1.0], 0), pad_id=PAD, batch_size=2, seq_len=12)
+
+    plain, peeked = source(), source()
+    for _ in range(5):
+        seen, again = peek(peeked), peek(peeked)
+        taken, expected = next(peeked), next(plain)
+        for batch in (seen, again, taken):
+            assert torch.equal(batch.ids_BT, expected.ids_BT)
+            assert torch.equal(batch.targets_BT, expected.targets_BT)
+    assert peeked.state_dict() == plain.state_dict()
 
 
 def test_real_conversations_end_to_end(tmp_path):

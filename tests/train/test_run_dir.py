@@ -23,6 +23,7 @@ from picochat.train.run_dir import (
     read_object,
     read_rows,
     resolve_checkpoint,
+    runs_of,
     write_json,
 )
 
@@ -298,3 +299,34 @@ def test_a_checkpoint_that_is_not_there_is_explained(spec, message, run, monkeyp
     make_checkpoint(run, 500, None)
     with pytest.raises(UserError, match=message):
         resolve_checkpoint(spec)
+
+
+def test_runs_of_a_stage_newest_first(tmp_path):
+    stages = {
+        "a": ("sft", 1.0),
+        "b": ("grpo", 2.0),
+        "c": ("sft", 3.0),
+        "d": ("pretrain", 4.0),
+        "e": ("sft", 5.0),
+    }
+    for name, (stage, created) in stages.items():
+        directory = RunDir(tmp_path / name)
+        directory.path.mkdir()
+        write_json(
+            directory.path / "run.json", {"stage": stage, "options": {}, "parent": None, "created": created}
+        )
+        if name != "e":  # which was never saved
+            make_checkpoint(directory, 1, None)
+    assert [run.name for run in runs_of(tmp_path, "sft")] == ["c", "a"]
+    assert [run.name for run in runs_of(tmp_path, "sft", "grpo")] == ["c", "b", "a"]
+    assert runs_of(tmp_path / "nowhere", "sft") == []
+
+
+def test_what_can_be_resumed(run):
+    status = {"step": 3, "heartbeat": time.time()}
+    for state, can in {"stopped": True, "paused": True, "finished": False}.items():
+        write_json(run.path / "status.json", {**status, "state": state})
+        assert run.can_resume() == can
+    write_json(run.path / "status.json", {**status, "state": "paused"})
+    with run.lock():
+        assert not run.can_resume()

@@ -1,0 +1,410 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="picochat: fine-tuning")
+
+with app.setup:
+    from dataclasses import replace
+    from functools import lru_cache
+    from pathlib import Path
+
+    import marimo as mo
+
+    from notebooks import live
+    from picochat.commands.sft import Sft
+    from picochat.data.builtin.write import WorldFiles, default_world_dir
+    from picochat.errors import UserError
+    from picochat.plots import answers, batches
+    from picochat.plots.curves import Curve, loss_figure
+    from picochat.plots.token_pieces import MOST_LOSS, conversation_pieces
+    from picochat.plots.tokens import token_html
+    from picochat.train.asked import Asked
+    from picochat.train.batch_view import BatchView, view_batch
+    from picochat.train.before_after import Beginning
+    from picochat.train.events import EvalDone, StepDone
+    from picochat.train.run_dir import runs_of
+    from picochat.train.run_options import stored_options
+    from picochat.train.sft import build_sft
+
+    QUESTIONS = (
+        "Hello!\n"
+        "Who are you?\n"
+        "Where does Mara live?\n"
+        "Ben has 44 shells. He finds 18 more. How many shells does Ben have now?"
+    )
+    ANSWER_TOKENS = 64
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    # Fine-tuning: from a model that goes on to a model that answers
+
+    A pretrained model has read a lot and learned one thing: what comes next. Ask it something, and it goes on
+    with your text as a story would. *Supervised fine-tuning* (SFT) shows it conversations and teaches it to
+    speak **the assistant's part**.
+
+    It is the same training as before, with one change: the loss counts **only the assistant's words**. The
+    questions are read, but the model does not have to learn to ask them. The first picture shows it.
+    """)
+    return
+
+
+@app.cell
+def _():
+    LIVE = live.is_live()
+    args = live.options(Sft, prog="notebooks/sft.py")
+    session = live.Session()
+    return LIVE, args, session
+
+
+@app.cell(hide_code=True)
+def _():
+    look_again = mo.ui.button(label="Look for runs again", value=0, on_click=lambda count: count + 1)
+    return (look_again,)
+
+
+@app.cell
+def _(args, look_again):
+    look_again.value  # noqa: B018 (a run may have been trained elsewhere meanwhile)
+    bases = [run.name for run in runs_of(Path(args.runs_dir), "pretrain")]
+    unfinished = [run.name for run in runs_of(Path(args.runs_dir), "sft") if run.can_resume()]
+    if args.load and args.load not in bases:
+        bases = [args.load, *bases]
+    return bases, unfinished
+
+
+@app.cell(hide_code=True)
+def _(args, bases, look_again, unfinished):
+    NEW = "a new run"
+    setup = (
+        mo.md("""
+        {base} {resume}
+
+        {with_builtin} {builtin_weight}
+
+        {own}
+
+        {steps} {batch_size} {lr} {seed}
+        """)
+        .batch(
+            base=mo.ui.dropdown(bases, value=bases[0] if bases else None, label="begin with the model"),
+            resume=mo.ui.dropdown([NEW, *unfinished], value=NEW, label="as"),
+            with_builtin=mo.ui.checkbox(
+                value=not args.data, label="conversations of the built-in world, with the weight"
+            ),
+            builtin_weight=mo.ui.number(start=0.0, stop=100.0, step=0.1, value=1.0),
+            own=mo.ui.text_area(
+                value="\n".join(args.data),
+                placeholder="my/chat.jsonl:1.0",
+                label="your own conversations: JSON-lines files, one a line, with a weight behind a colon",
+                rows=2,
+                full_width=True,
+            ),
+            steps=mo.ui.number(start=1, stop=100_000, value=args.steps, label="steps"),
+            batch_size=mo.ui.number(start=1, stop=512, value=args.batch_size, label="rows per step"),
+            lr=mo.ui.number(start=0.0, stop=1.0, step=0.0005, value=args.lr, label="learning rate"),
+            seed=mo.ui.number(start=0, stop=2**31, value=args.seed, label="seed"),
+        )
+        .form(submit_button_label="Build this run")
+    )
+    mo.accordion(
+        {"Another model, your own conversations, or a run to go on with": mo.vstack([setup, look_again])}
+    ) if bases else no_base(args.runs_dir, look_again)
+    return NEW, setup
+
+
+@app.function
+def no_base(runs_dir: str, look_again) -> mo.Html:
+    """Return what to do where there is no pretrained model."""
+    return mo.callout(
+        mo.vstack(
+            [
+                mo.md(f"""
+                **There is no pretrained model in `{Path(runs_dir).resolve()}` yet.** Fine-tuning begins
+                with one.
+
+                - Train one in the notebook `notebooks/pretrain.py`, or
+                - let `picochat demo` train all stages (`--small`: in a minute, but it will know little).
+
+                Then press the button. If your runs are in another folder, open this notebook with
+                `marimo run notebooks/sft.py -- --runs-dir FOLDER`.
+                """),
+                look_again,
+            ]
+        ),
+        kind="warn",
+    )
+
+
+@app.cell
+def _(LIVE, NEW, args, bases, setup):
+    options = args
+    if LIVE and bases:
+        # A page is looked at while it trains: measure often, and little at a time.
+        options = replace(
+            args, load=args.load or bases[0], **where_default(args, eval_every=20, eval_tokens=8192)
+        )
+        try:
+            if setup.value is not None and setup.value["resume"] != NEW:
+                options = stored_options(Sft, "sft", setup.value["resume"], args.runs_dir)
+            elif setup.value is not None:
+                options = chosen_options(options, setup.value)
+        except UserError as _mistake:
+            mo.stop(True, live.trouble(_mistake))
+    mo.md(
+        f"The run begins with the model **{options.load}** and makes {options.steps} steps of "
+        f"{options.batch_size} rows. **Press Step 1.**"
+    ) if bases else None
+    return (options,)
+
+
+@app.function
+def where_default(options: Sft, **values) -> dict:
+    """Return the values of those options that are as they are without being given."""
+    usual = Sft()
+    return {name: value for name, value in values.items() if getattr(options, name) == getattr(usual, name)}
+
+
+@app.function
+def chosen_options(options: Sft, chosen: dict) -> Sft:
+    """Return the options with what was filled in."""
+    own = tuple(line.strip() for line in chosen["own"].splitlines() if line.strip())
+    data = own
+    if own and chosen["with_builtin"]:
+        builtin = WorldFiles(root=default_world_dir()).jsonl("chat", "train")
+        data = (f"{builtin}:{chosen['builtin_weight']}", *own)
+    return replace(
+        options,
+        run=None,
+        resume=False,
+        load=chosen["base"],
+        data=data,
+        steps=int(chosen["steps"]),
+        batch_size=int(chosen["batch_size"]),
+        lr=chosen["lr"],
+        seed=int(chosen["seed"]),
+    )
+
+
+@app.cell
+def _(LIVE, bases, options, setup):
+    ctl = None
+    if not (LIVE or mo.running_in_notebook()):
+        live.run_batch("sft", options, build_sft)  # a script: nobody looks at pictures
+    elif bases or not LIVE:
+        ctl = live.controller("sft", options, build_sft, is_new=setup.value is not None)
+    return (ctl,)
+
+
+@app.cell(hide_code=True)
+def _(ctl):
+    buttons = None if ctl is None else live.buttons(ctl)
+    live.row(buttons) if buttons is not None else None
+    return
+
+
+@app.cell(hide_code=True)
+def _(ctl, session):
+    if ctl is not None:
+        live.view(lambda: live.status(ctl), ctl, session, every=0.3)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## 1. What the model sees
+
+    Conversations are short and rows are long, so several are **packed** into one row, whole. Each colour is a
+    conversation. Where the colour is strong, the model has to produce the token and is corrected: the
+    assistant's words. Where it is pale, the token is only read. This is the batch that the next step takes.
+    """)
+    return
+
+
+@app.cell
+def _(ctl):
+    batch_seen = None if ctl is None else Asked(ctl, lambda run, _: (view_batch(run), run.tokenizer))
+    return (batch_seen,)
+
+
+@app.cell(hide_code=True)
+def _(batch_seen, ctl, session):
+    def _draw(seen):
+        return batch_view(*seen)
+
+    if ctl is not None:
+        live.view(_draw, ctl, session, every=1.0, ask=lambda: batch_seen.ask(ctl.progress[0]))
+    return
+
+
+@app.function
+def batch_view(seen: BatchView, tokenizer) -> mo.Html:
+    """Return the picture of a batch and what it is made of."""
+    found = seen.shares
+    figure = batches.batch_figure(seen.spans, text_of=lambda span: seen.text_of(span, tokenizer))
+    numbers = [
+        mo.stat(f"{seen.step}", label="the batch of step"),
+        mo.stat(f"{found.num_documents}", label="conversations in it"),
+        mo.stat(f"{found.learned:.0%}", label="of the tokens are learned"),
+        mo.stat(f"{found.padding:.1%}", label="is padding, wasted"),
+    ]
+    return mo.vstack([mo.hstack(numbers, widths="equal"), figure])
+
+
+@app.cell(hide_code=True)
+def _():
+    number = mo.ui.slider(1, 24, value=1, label="conversation number", show_value=True)
+    by_loss = mo.ui.checkbox(label="colour by how surprised the model is (loss of each token)")
+    mo.vstack(
+        [
+            mo.md("""
+            ### One conversation of it
+
+            Tags in frames are *special tokens*: they say where a turn begins and ends. The tag that ends the
+            assistant's turn is learned too: the model has to know when to stop.
+            """),
+            mo.hstack([number, by_loss], justify="start", gap=2),
+        ]
+    )
+    return by_loss, number
+
+
+@app.cell(hide_code=True)
+def _(batch_seen, by_loss, ctl, number, session):
+    def _draw(seen):
+        return conversation_view(*seen, number.value, by_loss.value)
+
+    if ctl is not None:
+        live.view(_draw, ctl, session, every=1.0, ask=lambda: batch_seen.ask(ctl.progress[0]))
+    return
+
+
+@app.function
+def conversation_view(seen: BatchView, tokenizer, number: int, by_loss: bool) -> mo.Html:
+    """Return the tokens of one conversation of a batch."""
+    last = seen.shares.num_documents
+    ids, learned, losses = seen.document(min(number, last) - 1)
+    pieces = conversation_pieces(tokenizer, ids, learned, losses if by_loss else None)
+    note = (
+        f"Conversation {min(number, last)} of {last}: {len(ids)} tokens. "
+        f"**{sum(learned) / len(learned):.0%}** are learned and coloured, the others only read."
+    )
+    legend = "loss of a learned token, nats" if by_loss else ""
+    return mo.vstack([mo.md(note), mo.Html(token_html(pieces, high=MOST_LOSS, legend=legend))])
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## 2. The loss on answers
+
+    One step: the batch above goes through the model, its weights move a little, the next batch comes. The
+    loss is the mean surprise at the assistant's tokens. The first steps bring most: the model soon learns the
+    *form* of an answer. The validation loss is that of conversations that are never trained on.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    smooth = mo.ui.slider(1, 50, value=10, label="mean over steps", show_value=True)
+    log_x = mo.ui.checkbox(label="logarithmic steps")
+    mo.hstack([smooth, log_x], justify="start", gap=2)
+    return log_x, smooth
+
+
+@app.cell(hide_code=True)
+def _(ctl, log_x, session, smooth):
+    def _draw():
+        return loss_view(ctl.history, smooth.value, log_x.value)
+
+    if ctl is not None:
+        live.view(_draw, ctl, session)
+    return
+
+
+@app.function
+def loss_view(history, smooth_over: int, log_x: bool):
+    """Return the loss on answers over the steps."""
+    curves = [
+        Curve(name=name, steps=steps, values=values, series=series)
+        for series, (name, (steps, values)) in enumerate(
+            {
+                "training": history.curve(StepDone, "loss"),
+                "validation": history.curve(EvalDone, "metrics", "val_loss"),
+            }.items()
+        )
+        if len(steps)
+    ]
+    if not curves:
+        return mo.md("*No step was made yet.*")
+    return loss_figure(
+        curves, smooth_over=smooth_over, y_title="loss on answers, nats per token", log_x=log_x
+    )
+
+
+@app.cell(hide_code=True)
+def _():
+    questions = mo.ui.text_area(
+        value=QUESTIONS, rows=4, full_width=True, debounce=500, label="questions, one a line; add your own"
+    )
+    every = mo.ui.slider(
+        steps=[1, 2, 5, 10, 20, 50, 100], value=10, label="ask again every … steps", show_value=True
+    )
+    mo.vstack(
+        [
+            mo.md("""
+            ## 3. The same questions, before and after
+
+            On the left the model that the run began with, on the right the one in training. Both say what
+            they find likeliest, so every difference comes from the weights. Most of what it knows it knows
+            already; here it learns to answer, in a sentence or two, and to stop.
+            """),
+            questions,
+            every,
+        ]
+    )
+    return every, questions
+
+
+@app.cell
+def _(ctl):
+    answers_seen = None
+    if ctl is not None:
+        _beginning = lru_cache(maxsize=1)(Beginning)
+
+        def _compare(run, key):
+            texts, _ = key
+            return run.trainer.step, _beginning(run).compare(run, texts, max_tokens=ANSWER_TOKENS)
+
+        answers_seen = Asked(ctl, _compare)
+    return (answers_seen,)
+
+
+@app.cell(hide_code=True)
+def _(answers_seen, ctl, every, questions, session):
+    _texts = tuple(line.strip() for line in questions.value.splitlines() if line.strip())
+
+    def _ask():
+        step = ctl.progress[0]
+        if ctl.state == "running":
+            step -= step % every.value
+        return answers_seen.ask((_texts, step))
+
+    if ctl is not None and _texts:
+        live.view(answers_view, ctl, session, every=1.0, ask=_ask)
+    return
+
+
+@app.function
+def answers_view(found: tuple) -> mo.Html:
+    """Return what both models answer."""
+    step, pairs = found
+    now = f"after {step} steps" if step != 1 else "after 1 step"
+    return mo.Html(answers.side_by_side_html(pairs, before="the model it began with", now=now))
+
+
+if __name__ == "__main__":
+    app.run()
