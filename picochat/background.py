@@ -41,7 +41,7 @@ class Background(Generic[T]):
             before = self._thread
             self._stop.set()
             self._stop = threading.Event()
-            self.error = None
+            self.value, self.error = None, None
             # The thread must not keep this object alive: dropped by its last user, the work ends.
             arguments = (weakref.ref(self), self._stop, work, before)
             self._thread = threading.Thread(target=_work, args=arguments, daemon=True)
@@ -112,6 +112,16 @@ def _work(
         state, error = "failed", caught
     if (background := owner()) is not None:
         background._end(stop, state, error)
+
+
+_shared: dict[str, Background[Any]] = {}
+_shared_lock = threading.Lock()
+
+
+def shared(key: str) -> Background[Any]:
+    """Return the work that this process has under `key`: a page that is loaded again finds it there."""
+    with _shared_lock:
+        return _shared.setdefault(key, Background())
 
 
 _threads: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()

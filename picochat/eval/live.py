@@ -105,12 +105,6 @@ def _measure_job(
     return found
 
 
-def common_examples(first: TaskScore, second: TaskScore) -> tuple[TaskScore, TaskScore]:
-    """Return both scores on the problems that both were asked: one may still be filling."""
-    count = min(len(first.examples), len(second.examples))
-    return replace(first, examples=first.examples[:count]), replace(second, examples=second.examples[:count])
-
-
 def builtin_text() -> str:
     """Return the built-in world's text that no model was trained on."""
     from picochat.data.builtin.write import default_world_dir

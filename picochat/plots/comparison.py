@@ -103,6 +103,46 @@ def difference_figure(tasks: Mapping[str, Point], *, title: str = "") -> go.Figu
     return figure
 
 
+def bits_figure(points: Mapping[str, Point], *, title: str = "") -> go.Figure:
+    """Return bits per byte of each model with its interval; less is better."""
+    names = list(points)
+    figure = style.figure(
+        x={"title": {"text": "bits per byte (less is better)"}},
+        y={
+            "tickvals": list(range(len(names))),
+            "ticktext": [style.label(name) for name in names],
+            "range": [len(names) - 0.5, -0.5],
+            "zeroline": False,
+        },
+        title=title,
+        height=100 + 34 * len(names),
+    )
+    for index, (name, point) in enumerate(points.items()):
+        figure.add_trace(
+            go.Scatter(
+                x=[point.value],
+                y=[index],
+                mode="markers+text",
+                name=style.label(name),
+                showlegend=False,
+                text=[f"{point.value:.3f}"],
+                textposition="top center",
+                cliponaxis=False,
+                marker={"color": style.color(index), "symbol": style.symbol(index), "size": 9},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [point.high - point.value],
+                    "arrayminus": [point.value - point.low],
+                    "thickness": 1.5,
+                },
+                hovertemplate=f"%{{x:.4f}} [{point.low:.4f}, {point.high:.4f}]"
+                "<extra>%{fullData.name}</extra>",
+            )
+        )
+    return figure
+
+
 def trend_figure(
     scores: Mapping[str, Mapping[str, Sequence[tuple[int, Point]]]], *, title: str = ""
 ) -> go.Figure:

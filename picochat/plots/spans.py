@@ -8,11 +8,13 @@ import html
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from picochat.plots import style
 
 if TYPE_CHECKING:
+    from picochat.tokenizer.examples import HardCase
     from picochat.tokenizer.tokenizer import Tokenizer
 
 _SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
@@ -33,6 +35,13 @@ STYLE = """\
   white-space: pre; text-align: left; padding: 4px 8px; margin-top: 3px; border-radius: 5px;
   font-size: 0.78rem; font-weight: 400; line-height: 1.45; letter-spacing: 0;
   background: #222; color: #fff; pointer-events: none; }
+.pc-cases { width: 100%; border-collapse: collapse; }
+.pc-cases th, .pc-cases td { text-align: left; vertical-align: top; padding: 0.5rem 0.6rem;
+  border-top: 1px solid rgba(136, 136, 136, 0.3); }
+.pc-cases th { font-weight: 600; width: 9rem; }
+.pc-cases td:last-child { white-space: nowrap; }
+.pc-cases .text { white-space: pre-wrap; unicode-bidi: plaintext; margin-bottom: 0.3rem; }
+.pc-cases p { margin: 0.2rem 0 0; opacity: 0.75; font-size: 0.9em; }
 </style>
 """
 """Stands once on a page or in each output; the classes are those of `tokens_html`."""
@@ -44,6 +53,8 @@ class Span:
 
     id: int
     token: bytes
+    partial: str = ""
+    """The characters of the text that the token holds a part of only."""
     is_special: bool = False
     is_ringed: bool = False
     is_faint: bool = False
@@ -51,15 +62,33 @@ class Span:
 
 def spans(tokenizer: "Tokenizer", ids: Sequence[int], *, ringed: Collection[int] = ()) -> list[Span]:
     """Return the tokens of a text. ringed: places (not ids) to be marked."""
+    tokens = [tokenizer.token_bytes(id) for id in ids]
     return [
         Span(
             id=id,
-            token=tokenizer.token_bytes(id),
+            token=token,
+            partial=partial,
             is_special=tokenizer.is_special(id),
             is_ringed=place in ringed,
         )
-        for place, id in enumerate(ids)
+        for place, (id, token, partial) in enumerate(zip(ids, tokens, _partials(tokens), strict=True))
     ]
+
+
+def _partials(tokens: Sequence[bytes]) -> list[str]:
+    """Return for each token the characters that begin or end in it but are not whole in it."""
+    text = b"".join(tokens).decode(errors="surrogateescape")
+    ends = set(accumulate(map(len, tokens)))
+    token_of = [place for place, token in enumerate(tokens) for _ in token]
+    partials = [""] * len(tokens)
+    at = 0
+    for char in text:
+        stop = at + len(char.encode(errors="surrogateescape"))
+        if any(inner in ends for inner in range(at + 1, stop)):
+            for place in sorted(set(token_of[at:stop])):
+                partials[place] += char
+        at = stop
+    return partials
 
 
 def tokens_html(spans: Sequence[Span], *, with_ids: bool = False) -> str:
@@ -73,6 +102,22 @@ def tokens_html(spans: Sequence[Span], *, with_ids: bool = False) -> str:
         if span.token.endswith(b"\n") and not span.is_special:
             boxes.append("<br>")
     return f'<div class="pc-tokens">{"".join(boxes)}</div>'
+
+
+def cases_html(tokenizer: "Tokenizer", cases: "Sequence[HardCase]") -> str:
+    """Return a table of texts: their tokens, how many for how many bytes, and why they are hard."""
+    rows = []
+    for case in cases:
+        ids = tokenizer.encode(case.text)
+        assert tokenizer.decode(ids) == case.text
+        num_bytes = len(case.text.encode())
+        rows.append(
+            f"<tr><th>{html.escape(case.name)}</th>"
+            f'<td><div class="text">{html.escape(case.text)}</div>'
+            f"{tokens_html(spans(tokenizer, ids))}<p>{html.escape(case.why)}</p></td>"
+            f"<td><b>{len(ids)}</b> for {num_bytes} bytes</td></tr>"
+        )
+    return f'<table class="pc-cases"><tbody>{"".join(rows)}</tbody></table>'
 
 
 def visible(token: bytes) -> str:
@@ -96,13 +141,13 @@ def _visible_character(char: str) -> str:
     return char if char.isprintable() else f"⟨{ord(char):04x}⟩"
 
 
-def describe(id: int, token: bytes) -> str:
+def describe(id: int, token: bytes, partial: str = "") -> str:
     """Return what is said of a token when the mouse is on it: id, bytes, characters by name."""
     lines = [f"id {id}", f"bytes {token.hex(' ')}" if token else "unused"]
     try:
         text = token.decode()
     except UnicodeDecodeError:
-        lines.append("a part of a character")
+        lines.append(f"a part of {' and of '.join(partial) or 'a character'}")
     else:
         if not text.isascii():
             lines += [f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip() for char in text[:6]]
@@ -115,7 +160,7 @@ def _box(span: Span, *, with_id: bool) -> str:
         tip = f"id {span.id}\nspecial: no text becomes it"
         classes.append("special")
     else:
-        tip = describe(span.id, span.token)
+        tip = describe(span.id, span.token, span.partial)
     if _is_broken(span.token):
         classes.append("broken")
     classes += [name for name, on in (("ring", span.is_ringed), ("faint", span.is_faint)) if on]

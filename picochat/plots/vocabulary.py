@@ -157,7 +157,7 @@ def ancestry_figure(tokenizer: "Tokenizer", parts: "Sequence[Part]", *, title: s
             tiling={"orientation": "v"},
             marker={"colors": [style.color(part.id * 3 + part.id // 7) for part in parts]},
             texttemplate="%{label}<br>%{customdata}",
-            textfont={"color": "white"},
+            textfont={"color": "#111111"},
             hovertemplate="%{label}  id %{customdata}, %{value} bytes<extra></extra>",
         )
     )

@@ -21,17 +21,12 @@ Ranks = Mapping[Merge, int]
 class Step:
     """A text after some merges, and the merge that changes it next."""
 
-    pieces: tuple[tuple[int, ...], ...]
-    """Ids of each piece."""
+    ids: tuple[int, ...]
+    """The tokens of the text."""
     rank: int | None
     """The merge that comes next; None when no merge is left that changes the text."""
-    places: tuple[tuple[int, int], ...]
-    """Where it joins: (piece, index of the left id), from left to right."""
-
-    @property
-    def ids(self) -> list[int]:
-        """The tokens of the text."""
-        return [id for piece in self.pieces for id in piece]
+    places: tuple[int, ...]
+    """Where it joins: indices into `ids` of each pair's left one."""
 
 
 def rank_merges(merges: Sequence[Merge]) -> dict[Merge, int]:
@@ -46,17 +41,19 @@ def steps(text: str, merges: Sequence[Merge]) -> list[Step]:
     found: list[Step] = []
     while True:
         rank = min((best for piece in pieces if (best := _best(piece, ranks)) is not None), default=None)
-        places: list[tuple[int, int]] = []
-        joined = pieces
-        if rank is not None:
-            joined = []
-            for number, piece in enumerate(pieces):
-                whole, starts = _join(piece, merges[rank], NUM_BYTES + rank)
-                joined.append(whole)
-                places += [(number, start) for start in starts]
-        found.append(Step(pieces=tuple(map(tuple, pieces)), rank=rank, places=tuple(places)))
+        ids = tuple(id for piece in pieces for id in piece)
         if rank is None:
+            found.append(Step(ids=ids, rank=None, places=()))
             return found
+        places: list[int] = []
+        joined: list[list[int]] = []
+        before = 0
+        for piece in pieces:
+            whole, starts = _join(piece, merges[rank], NUM_BYTES + rank)
+            joined.append(whole)
+            places += [before + start for start in starts]
+            before += len(piece)
+        found.append(Step(ids=ids, rank=rank, places=tuple(places)))
         pieces = joined
 
 
