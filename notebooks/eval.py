@@ -16,7 +16,6 @@ with app.setup:
     from notebooks import live
     from picochat.background import shared
     from picochat.commands.eval_tasks import EvalAll
-    from picochat.commands.eval_view import score_text
     from picochat.commands.runs_view import age
     from picochat.data.bad_rows import BadRows
     from picochat.engine.options import SamplingOptions
@@ -27,7 +26,7 @@ with app.setup:
     from picochat.eval.parts import text_difference
     from picochat.eval.report import calibration_figure, html_report, score_figure
     from picochat.eval.scores import ModelScores, short_names
-    from picochat.plots import comparison
+    from picochat.plots import comparison, tables
     from picochat.plots.curves import Curve, loss_figure
     from picochat.plots.scores import Point
     from picochat.train.run_dir import RunDir, find_run, list_runs, resolve_checkpoint
@@ -43,15 +42,6 @@ with app.setup:
         "mmlu": "multiple choice of many subjects; name files below",
     }
     PER_PAGE = 5
-    TABLE_STYLE = """\
-<style>
-.pc-table { width: 100%; border-collapse: collapse; font-size: 0.92rem; }
-.pc-table th, .pc-table td { text-align: left; vertical-align: top; padding: 0.3rem 0.7rem 0.3rem 0;
-  border-bottom: 1px solid rgba(136, 136, 136, 0.3); }
-.pc-bar { height: 0.5rem; border-radius: 4px; background: rgba(136, 136, 136, 0.25); }
-.pc-bar div { height: 100%; border-radius: 4px; background: #0072B2; }
-</style>
-"""
     NOT_YET = "*Nothing measured yet: press **Measure** above.*"
 
 
@@ -96,12 +86,12 @@ def _():
     # What does it know?
 
     A loss says how well a model predicts text. It does not say what the model can *do*. Here you ask it:
-    facts that it read about but was never asked, sums with numbers it never saw, choices. And you watch runs
-    while they train, in this window or anywhere else on this machine.
+    facts that it read about but was never asked, sums with numbers it never saw, choices. And you watch
+    runs while they train, in this window or anywhere else on this machine.
 
     Every score is a guess from a few problems, so each comes with its **95 % interval**: the true score, on
-    all such problems there could be, mostly lies in there. Two scores with intervals that overlap widely may
-    be the same.
+    all such problems there could be, mostly lies in there. Two scores with intervals that overlap widely
+    may be the same.
     """)
     return
 
@@ -171,8 +161,8 @@ def _(known, no_runs, options):
             mo.md("""
             ## 1. Choose models
 
-            A checkpoint is a model as it was after some steps: `demo@500` is the run *demo* after 500. Choose
-            two or more to compare them: before and after fine-tuning, or one run at several steps.
+            A checkpoint is a model as it was after some steps: `demo@500` is the run *demo* after 500.
+            Choose two or more to compare them: before and after fine-tuning, or one run at several steps.
             """),
             checkpoints if known else mo.callout(mo.md(no_runs), kind="warn"),
             elsewhere,
@@ -232,9 +222,9 @@ def _(options):
                     "More settings": mo.vstack(
                         [
                             mo.md("""
-                            Several answers per problem need a temperature over 0; they show how often one of
-                            them is right (*pass@k*). Choices are scored by the likeliest **letter**, by the
-                            likeliest **text** of a choice, or by what the model **writes**.
+                            Several answers per problem need a temperature over 0; they show how often one
+                            of them is right (*pass@k*). Choices are scored by the likeliest **letter**, by
+                            the likeliest **text** of a choice, or by what the model **writes**.
                             """),
                             mo.hstack([num_samples, temperature, scoring], justify="start", gap=2),
                         ]
@@ -330,9 +320,8 @@ def progress_note(found: Findings, work) -> mo.Html:
     if work.state == "stopped":
         doing = "stopped; what was measured stays"
     share = found.done / max(found.total, 1)
-    bar = f'{TABLE_STYLE}<div class="pc-bar"><div style="width:{share:.1%}"></div></div>'
     count = f" ({found.done} of {found.total} problems and documents)" if found.total else ""
-    return mo.vstack([mo.Html(f"<p>{html.escape(doing + count)}</p>"), mo.Html(bar)])
+    return mo.vstack([mo.Html(f"<p>{html.escape(doing + count)}</p>"), mo.Html(tables.bar_html(share))])
 
 
 @app.cell(hide_code=True)
@@ -354,7 +343,9 @@ def scores_view(found: Findings, with_ways: bool) -> mo.Html:
     models = [model for model in found.models if model.tasks]
     parts = []
     if models:
-        parts += [score_figure(models), score_table(models, with_ways)]
+        head = ["percent [95 % interval]", *(model.name for model in models)]
+        rows = compare.score_rows(models, with_ways=with_ways)
+        parts += [score_figure(models), mo.Html(tables.table_html(head, rows))]
     if found.texts:
         points = {
             name: Point(
@@ -375,45 +366,6 @@ def scores_view(found: Findings, with_ways: bool) -> mo.Html:
     return mo.vstack(parts or [mo.md(NOT_YET)])
 
 
-@app.function
-def score_table(models: list[ModelScores], with_ways: bool) -> mo.Html:
-    """Return the scores in percent with intervals; with_ways: and what the answers show of their making."""
-    rows = []
-    for task in dict.fromkeys(task for model in models for task in model.tasks):
-        scores = [model.tasks.get(task) for model in models]
-        sizes = {len(score.examples) for score in scores if score is not None}
-        cells = ["" if score is None else score_text(score.value, score.interval) for score in scores]
-        rows.append((f"<b>{task}</b> ({' / '.join(map(str, sorted(sizes)))} problems)", cells))
-        measured = [score.reasoning if score and with_ways else {} for score in scores]
-        for name in dict.fromkeys(name for one in measured for name in one):
-            cells = [measure_text(one.get(name)) for one in measured]
-            rows.append((f"&emsp;{html.escape(name)}", cells))
-    return table_html(["%", *(model.name for model in models)], rows)
-
-
-@app.function
-def measure_text(one) -> str:
-    """Return a measure with its interval; lengths are in characters."""
-    if one is None:
-        return ""
-    if one.is_share:
-        return score_text(one.value, one.interval)
-    return f"{one.value:.0f} [{one.interval.low:.0f}, {one.interval.high:.0f}] characters"
-
-
-@app.function
-def table_html(head: list[str], rows: list[tuple[str, list[str]]]) -> mo.Html:
-    """Return a plain table; the first cell of a row is HTML already."""
-    top = "".join(f"<th>{html.escape(text)}</th>" for text in head)
-    body = "".join(
-        f"<tr><td>{first}</td>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-        for first, cells in rows
-    )
-    return mo.Html(
-        f'{TABLE_STYLE}<table class="pc-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
-    )
-
-
 @app.cell(hide_code=True)
 def _(batch_findings, checkpoints, elsewhere):
     _specs = (*checkpoints.value, *split_names(elsewhere.value))
@@ -429,8 +381,8 @@ def _(batch_findings, checkpoints, elsewhere):
             ## 4. Where two of them differ
 
             Two models asked the same problems can be compared problem by problem. That tells more than two
-            scores: what one gained and what it lost. The interval of the difference is *paired*; where it does
-            not touch the dotted line, the two are really different.
+            scores: what one gained and what it lost. The interval of the difference is *paired*; where it
+            does not touch the dotted line, the two are really different.
             """),
             mo.hstack([first, second], justify="start"),
         ]
@@ -529,8 +481,8 @@ def _():
             mo.md("""
             ## 6. Problem by problem
 
-            What exactly did it say? *Right* and *wrong*: all models are. *Changed*: they differ. The models are
-            the two chosen in part 4.
+            What exactly did it say? *Right* and *wrong*: all models are. *Changed*: they differ. The models
+            are the two chosen in part 4.
             """),
             mo.hstack([browsed, kind, containing, page], justify="start", gap=1.5),
         ]
@@ -623,8 +575,8 @@ def _(runs):
             mo.md("""
             ## 7. Watch runs while they train
 
-            A run may train in a terminal, in another notebook, on several processes: everything it says stands
-            in its folder. Runs that are training are chosen already, and this page follows them.
+            A run may train in a terminal, in another notebook, on several processes: everything it says
+            stands in its folder. Runs that are training are chosen already, and this page follows them.
             """),
             followed,
         ]
@@ -692,9 +644,9 @@ def runs_table(runs: list[WatchedRun]) -> mo.Html:
             form = ",.0f" if name == "tokens per second" else ".3f"
             cells.append(format(values[-1], form) if len(values) else "")
         cells.append("" if run.seconds_left is None else age(run.seconds_left))
-        rows.append((f"<b>{html.escape(run.name)}</b>", cells))
+        rows.append((run.name, cells))
     head = ["run", "stage", "state", "step", "loss", "held-out bpb", "held-out loss", "tokens/s", "left"]
-    return table_html(head, rows)
+    return mo.Html(tables.table_html(head, rows))
 
 
 @app.cell(hide_code=True)
@@ -709,9 +661,9 @@ def _(listened, runs_dir):
     mo.vstack(
         [
             mo.md("""
-            **What it writes.** Now and then a run lets its model go on with the same few beginnings. The buttons
-            ask the process that trains the run; it answers within one step. A checkpoint saved now can be
-            measured above (*Look again* finds it).
+            **What it writes.** Now and then a run lets its model go on with the same few beginnings. The
+            buttons ask the process that trains the run; it answers within one step. A checkpoint saved now
+            can be measured above (*Look again* finds it).
             """),
             mo.hstack([listened, pause_button, resume_button, save_button], justify="start"),
         ]
@@ -736,7 +688,7 @@ def samples_view(watch: Watch, name: str | None) -> mo.Html:
     rows = []
     for step in sorted({step for step, _, _ in samples}, reverse=True)[:6]:
         rows.append((f"{step}", [texts.get((step, prompt), "") for prompt in prompts]))
-    return table_html(["step", *prompts], rows)
+    return mo.Html(tables.table_html(["step", *prompts], rows))
 
 
 if __name__ == "__main__":

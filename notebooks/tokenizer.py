@@ -311,7 +311,8 @@ def _(lesson, made, tokenizer, trail):
         _times = "once" if len(_step.places) == 1 else f"{len(_step.places)} times"
         _note = (
             f"Next: merge {_step.rank + 1:,} joins {_left} and {_right} to {_new}, "
-            f"id {NUM_BYTES + _step.rank}; here {_times}. In the text it learned from they stood side by side **{_merge.count:,} times**."
+            f"id {NUM_BYTES + _step.rank}; here {_times}. In the text it learned from "
+            f"they stood side by side **{_merge.count:,} times**."
         )
     mo.vstack([mo.md(_note), tokens_of(tokenizer, _step.ids, ringed=_ringed)])
     return

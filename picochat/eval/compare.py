@@ -6,6 +6,8 @@ Scores may still be filling: two are compared on the problems that both were ask
 from collections.abc import Sequence
 from dataclasses import replace
 
+from picochat.eval.intervals import Interval
+from picochat.eval.reasoning import Measure
 from picochat.eval.scores import ModelScores, TaskScore, paired_difference
 from picochat.plots.comparison import Agreement
 from picochat.plots.scores import Point
@@ -77,3 +79,37 @@ def trends(models: Sequence[ModelScores]) -> dict[str, dict[str, list[tuple[int,
         for run, tasks in runs.items()
         if any(len(points) > 1 for points in tasks.values())
     }
+
+
+def score_rows(models: Sequence[ModelScores], *, with_ways: bool) -> list[tuple[str, list[str]]]:
+    """Return rows for `picochat.plots.tables.table_html`: a task each, in percent with 95 % intervals.
+
+    with_ways: below each task how its answers came about, see `reasoning_measures`.
+    """
+    rows: list[tuple[str, list[str]]] = []
+    for task in dict.fromkeys(task for model in models for task in model.tasks):
+        scores = [model.tasks.get(task) for model in models]
+        sizes = sorted({len(score.examples) for score in scores if score is not None})
+        cells = ["" if score is None else _percent(score.value, score.interval) for score in scores]
+        rows.append((f"{task} ({' to '.join(map(str, sizes))} problems)", cells))
+        for k in dict.fromkeys(k for score in scores if score for k in score.pass_at_k):
+            values = [score.pass_at_k.get(k) if score else None for score in scores]
+            rows.append((f" pass@{k}", ["" if v is None else f"{100 * v:.1f}" for v in values]))
+        measured = [score.reasoning if score and with_ways else {} for score in scores]
+        rows += [
+            (f" {name}", [_measure(one.get(name)) for one in measured])
+            for name in dict.fromkeys(name for one in measured for name in one)
+        ]
+    return rows
+
+
+def _percent(value: float, interval: Interval) -> str:
+    return f"{100 * value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _measure(measure: Measure | None) -> str:
+    if measure is None:
+        return ""
+    if measure.is_share:
+        return _percent(measure.value, measure.interval)
+    return f"{measure.value:.0f} [{measure.interval.low:.0f}, {measure.interval.high:.0f}] characters"
