@@ -1,7 +1,8 @@
 """What happens in a run, as frozen values. Every field is JSON; the run's files hold one event a
 line."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 
@@ -91,6 +92,17 @@ class RolloutDone(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changed(Event):
+    """The user changed how the run goes on after step `step`; a run that is resumed changes there too."""
+
+    event = "changed"
+    lr_scale: float
+    """Factor on every learning rate from here on, beside that of the schedule; 1 is as the run began."""
+    batch_size: int | None
+    """Sequences of a step from here on; None in a stage that has no batch size."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saved(Event):
     """A complete checkpoint is on disk."""
 
@@ -113,3 +125,24 @@ class Finished(Event):
     event = "finished"
     state: str
     """`finished`, or `stopped` if it can be resumed."""
+
+
+_BY_NAME = {
+    kind.event: kind
+    for kind in (StepDone, EvalDone, SampleDone, RolloutDone, Changed, Saved, Paused, Finished)
+}
+
+
+def event_of(row: Mapping[str, Any]) -> Event:
+    """Return the event that a line of a run's files tells of; what is not known of it is left out.
+
+    Raises:
+        ValueError: it is of no known kind, or lacks a field.
+    """
+    kind = _BY_NAME.get(row["event"])
+    if kind is None:
+        raise ValueError(f"no such event: {row['event']!r}")
+    try:
+        return kind(**{field.name: row[field.name] for field in fields(kind) if field.name in row})
+    except TypeError as error:
+        raise ValueError(f"not a {row['event']} event: {error}") from error

@@ -6,13 +6,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 import filelock
 
 from picochat.errors import UserError
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.changes import Changes
 from picochat.train.checkpoint import (
     load_tensors,
     load_weights,
@@ -24,7 +24,7 @@ from picochat.train.checkpoint import (
 )
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
-from picochat.train.run_dir import RunDir, State, naming, read_json, write_json
+from picochat.train.run_dir import RunDir, State, naming, open_for_append, read_json, write_json
 from picochat.train.trainer import Trainer
 
 HEARTBEAT_SECONDS = 1.0
@@ -66,8 +66,15 @@ class Run:
         self.state: State = "starting"
         self.score: float | None = None
         """The validation result of the present weights, None where they were not measured."""
+        self.changes = Changes(trainer, options)
+        self.is_pausing = False
+        """Whether control.json asked for a pause."""
+        self.waits = True
+        """Whether `next` waits while a pause is asked for; a driver that can wait by itself has it False."""
         self._pending: deque[Callable[[], Event | None]] = deque()
-        self._wants_stop = self._wants_checkpoint = self._is_pausing = self._is_voted_to_stop = False
+        self.wants_stop = False
+        """Whether the run is to end after the present step."""
+        self._wants_checkpoint = self._is_voted_to_stop = False
         self._told_step: int | None = None
         self._last_heartbeat = 0.0
         self._files: dict[str, TextIO] = {}
@@ -100,13 +107,61 @@ class Run:
                 self.close()
                 raise StopIteration
             self._obey()
-            event = self._wait() if self._is_pausing and not self._wants_stop else self._advance()
+            must_wait = self.is_pausing and self.waits and not self.wants_stop
+            event = self._wait() if must_wait else self._advance()
             if event is not None:
                 return event
 
+    def catch_up(self) -> Event | None:
+        """Do the next thing that is due besides steps: a measurement, samples, a save. None if nothing is."""
+        while self._pending:
+            # Taken off only when done: an interrupt must not lose a measurement or a save.
+            event = self._write(self._pending[0]())
+            self._pending.popleft()
+            if event is not None:
+                return event
+        return None
+
+    def rest(self) -> Event | None:
+        """Tell the files that no step is being made, and do what control.json asks for meanwhile.
+
+        A driver that waits calls it about every second; a long silence looks like a crash.
+        """
+        if self.state in ("starting", "running"):
+            self._set_state("paused")
+        self._obey()
+        if self._wants_checkpoint:
+            self._wants_checkpoint = False
+            return self.save()
+        self._beat()
+        return None
+
+    def save(self) -> Event | None:
+        """Save now, between two steps."""
+        return self._write(self._save())
+
+    def change(self, *, lr_scale: float | None = None, batch_size: int | None = None) -> Event | None:
+        """Let the steps that follow have another learning rate (a factor on all) or another batch size."""
+        change = self.changes.make(lr_scale=lr_scale, batch_size=batch_size)
+        self._write(change)
+        self.changes.apply(change)
+        return change
+
+    def retry(self) -> None:
+        """Take up a run again whose step failed: its weights are those of the step before."""
+        if self.state == "failed":
+            self._set_state("paused")
+
+    def stop(self) -> list[Event]:
+        """End now, saved and to be resumed, and return what happened. Measurements due are left out."""
+        self.retry()
+        self._pending.clear()
+        self.wants_stop = True
+        return list(self)
+
     def request_stop(self) -> None:
         """Save and end after the present step; safe to call from a signal handler."""
-        self._wants_stop = True
+        self.wants_stop = True
 
     def request_checkpoint(self) -> None:
         """Save after the present step."""
@@ -120,37 +175,36 @@ class Run:
             for file in self._files.values():
                 each.enter_context(naming(file.name))
                 each.callback(file.close)
-            self._files = {}
+        self._files = {}  # not before: an interrupt may come between any two lines
 
     def _wait(self) -> Event | None:
         """Do what a paused run does: nothing but to save when asked to."""
         if self.state != "paused":
             self._set_state("paused")
             return self._write(Paused(step=self.trainer.step))
-        if self._wants_checkpoint:
-            self._wants_checkpoint = False
-            return self._write(self._save())
-        self._beat()
-        time.sleep(0.05)
-        return None
+        event = self.rest()
+        if event is None:
+            time.sleep(0.05)
+        return event
 
     def _advance(self) -> Event | None:
         if self.state != "running":
             self._set_state("running")
         if self._pending:
-            # Taken off only when done: an interrupt must not lose a measurement or a save.
-            event = self._write(self._pending[0]())
-            self._pending.popleft()
-            return event
+            return self.catch_up()
         trainer = self.trainer
         # Steps are told with a delay when an interrupt comes between the step and its telling.
         is_told = trainer.last is None or trainer.last.step == self._told_step
         if is_told:
             if trainer.step >= trainer.steps:
                 return self._end("finished")
-            if self._is_voted_to_stop or (self._wants_stop and trainer.world.size == 1):
+            if self._is_voted_to_stop or (self.wants_stop and trainer.world.size == 1):
                 return self._end("stopped")
-            trainer.wants_stop = self._wants_stop
+            if (change := self.changes.due()) is not None:
+                self._write(change)
+                self.changes.repeat(change)
+                return change
+            trainer.wants_stop = self.wants_stop
             try:
                 next(trainer)
             except UserError as error:
@@ -239,11 +293,11 @@ class Run:
         """Take a command from control.json."""
         command = self.directory.take_command() if self.trainer.world.is_main else None
         if command == "stop":
-            self._wants_stop = True
+            self.wants_stop = True
         elif command == "checkpoint":
             self._wants_checkpoint = True
         elif command in ("pause", "resume"):
-            self._is_pausing = command == "pause"
+            self.is_pausing = command == "pause"
 
     def _open(self) -> None:
         """Take the run directory."""
@@ -261,7 +315,7 @@ class Run:
         (path / "control.json").unlink(missing_ok=True)
         names = ["metrics.jsonl", "samples.jsonl", *([] if self.report is None else ["rollouts.jsonl"])]
         for name in names:  # one after another, so that a failure can close those before
-            self._files[name] = _open_for_append(path / name)
+            self._files[name] = open_for_append(path / name)
 
     def _announce(self) -> None:
         """Write run.json and the state; a resumed run keeps its facts but takes new options."""
@@ -304,6 +358,10 @@ class Run:
         state = read_json(path / "state.json")
         self.trainer.load_state_dict(state["trainer"])
         self.score = state["score"]
+        stored = self.directory.info()["options"] if self.directory.exists() else None
+        if (change := self.changes.restore(self.directory, stored)) is not None:
+            self.changes.apply(change)
+            self._pending.append(lambda: change)
 
     def _set_state(self, state: State, *, message: str | None = None) -> None:
         self.state = state
@@ -336,12 +394,3 @@ class Run:
                 file.flush()
             self._beat()
         return event
-
-
-def _open_for_append(path: Path) -> TextIO:
-    """Open a JSON-lines file for appending, without the unfinished line that a killed process left."""
-    if path.exists():
-        with path.open("rb+") as file:
-            text = file.read()
-            file.truncate(text.rfind(b"\n") + 1)
-    return path.open("a", encoding="utf-8")

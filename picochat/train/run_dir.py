@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from picochat.errors import UserError
 
@@ -47,6 +47,15 @@ def write_json(path: Path, value: Any) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_for_append(path: Path) -> TextIO:
+    """Open a JSON-lines file for appending, without the unfinished line that a killed process left."""
+    if path.exists():
+        with path.open("rb+") as file:
+            text = file.read()
+            file.truncate(text.rfind(b"\n") + 1)
+    return path.open("a", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

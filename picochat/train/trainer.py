@@ -87,6 +87,8 @@ class Trainer:
         self.step = 0
         """Optimizer steps done."""
         self.tokens_seen = 0
+        self.lr_scale = 1.0
+        """Factor on every learning rate beside that of the schedule."""
         self.wants_stop = False
         """This rank's vote to stop after the next step."""
         self.last: StepDone | None = None
@@ -97,6 +99,11 @@ class Trainer:
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.schedule.steps
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the weights are those after a step; not if an interrupt came while they changed."""
+        return not self._is_poisoned
 
     def __iter__(self) -> "Trainer":
         return self
@@ -118,7 +125,7 @@ class Trainer:
             self.batches.load_state_dict(before)
             self._is_poisoned = False
             raise
-        factor = self.schedule.factor(self.step)
+        factor = self.schedule.factor(self.step) * self.lr_scale
         ratios = self._update(factor)
         self.last = self._report(batch, sums, ratios, factor, time.perf_counter() - began)
         self.step, self.tokens_seen = self.last.step, self.last.tokens_seen

@@ -1,0 +1,1 @@
+"""marimo notebooks, one per stage."""

@@ -1,0 +1,237 @@
+"""What the notebooks share: whether someone looks on, a run behind a page, views that repaint themselves.
+
+The pattern: a worker thread trains (picochat.train.controller). Every picture is a cell of its own that draws
+once and leaves a painter thread behind, which draws again whenever there is news. Cells never run again for
+it, so the page answers while the model trains.
+"""
+
+import sys
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import marimo as mo
+
+from picochat.arguments import parse_options
+from picochat.commands.training import Build, train
+from picochat.errors import UserError
+from picochat.train.controller import Controller, attach
+from picochat.train.controller import replace as replace_controller
+from picochat.train.options import RunOptions
+from picochat.train.run import Run
+from picochat.train.run_dir import RunDir
+
+Options = TypeVar("Options")
+RunOptionsType = TypeVar("RunOptionsType", bound=RunOptions)
+
+SHARE_OF_DRAWING = 0.3
+"""A painter draws for at most this share of the time; the rest is for training."""
+PATIENCE = 0.08
+"""Seconds that a cell waits for the worker; what comes later is drawn by the painter."""
+
+
+def is_live() -> bool:
+    """Whether somebody looks at the notebook in a browser; not so in scripts, exports and tests."""
+    return mo.app_meta().request is not None
+
+
+def options(options_class: type[Options], *, prog: str, summary: str = "", args: Sequence[str] | None = None):
+    """Return the options that stand behind `--` on the command line.
+
+    A mistake ends a script with one line and exit code 2, and shows on the page in a browser.
+    """
+    args = sys.argv[1:] if args is None else list(args)
+    if args[:1] == ["--"]:
+        args = args[1:]
+    try:
+        return parse_options(options_class, prog=prog, args=args, summary=summary)
+    except UserError as error:
+        _refuse(error)
+
+
+def _refuse(error: UserError) -> None:
+    if is_live():
+        mo.stop(True, trouble(error))
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def trouble(error: BaseException) -> mo.Html:
+    """Return what the page shows of an error: a user's mistake as it is, a bug by its name."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return mo.callout(mo.plain_text(text), kind="danger")
+
+
+class Session:
+    """One loaded page. A global of the notebook holds it; painters end when it is gone, with the page."""
+
+
+def run_batch(stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> RunDir:
+    """See a run through as the command line does, progress bar and all; return its directory."""
+    try:
+        return train(stage, options, build)
+    except UserError as error:
+        _refuse(error)
+        raise
+
+
+def controller(
+    stage: str,
+    options: RunOptionsType,
+    build: Build[RunOptionsType],
+    *,
+    is_new: bool = False,
+    keep: Callable[[Run], object] | None = None,
+) -> Controller:
+    """Return the controller of the page's run.
+
+    In a browser: the one that this process has for the stage, so that a page that is loaded again finds its
+    run, still training; with `is_new` another one takes its place. In a script the run is seen through first,
+    and the controller has it finished.
+    """
+    if is_live():
+        put = replace_controller if is_new else attach
+        return put(stage, lambda: Controller(builder(stage, options, build), keep=keep))
+    directory = run_batch(stage, options, build)
+    finished = replace(options, run=directory.name, resume=True)
+    return Controller(builder(stage, finished, build), keep=keep)
+
+
+def builder(stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> Callable[[], Run]:
+    """Return what builds the run for a controller: as `options` say, then, at every reset, anew beside it."""
+    is_first = True
+
+    def build_next() -> Run:
+        nonlocal is_first
+        now = options if is_first else replace(options, run=None, resume=False)
+        run = build(name_freely(now, stage), progress=lambda what, done, total: None)
+        is_first = False
+        return run
+
+    return build_next
+
+
+def name_freely(options: RunOptionsType, stage: str) -> RunOptionsType:
+    """Return the options with a name for the run that no folder has, unless it is resumed."""
+    if options.resume:
+        return options
+    name = options.run or stage
+    number, free = 1, options.run or f"{stage}-1"
+    while (Path(options.runs_dir) / free).exists():
+        number += 1
+        free = f"{name}-{number}"
+    return replace(options, run=free)
+
+
+def buttons(controller: Controller, *, many: int = 10) -> mo.ui.dictionary:
+    """Return the row of controls of a stage that trains. It has to be bound to a global name to work."""
+
+    def button(label: str, do: Callable[[], object], tooltip: str, kind: Any = "neutral") -> Any:
+        return mo.ui.button(label=label, on_click=lambda _: do(), tooltip=tooltip, kind=kind)
+
+    return mo.ui.dictionary(
+        {
+            "Step 1": button("Step 1", controller.step, "one optimizer step, then stop"),
+            "Step N": button(f"Step {many}", lambda: controller.step(many), f"{many} steps, then stop"),
+            "Run": button("Run", controller.run, "train until the end or until Pause", "success"),
+            "Pause": button("Pause", controller.pause, "stop after the step that is being made"),
+            "Reset": button("Reset", controller.reset, "begin again from fresh weights; the run is kept"),
+            "Save": button("Save", lambda: controller.save() and None, "write a checkpoint now"),
+        }
+    )
+
+
+def row(controls: mo.ui.dictionary) -> mo.Html:
+    """Return controls side by side."""
+    return mo.hstack(list(controls.elements.values()), justify="start", wrap=True, gap=0.5)
+
+
+def status(controller: Controller) -> mo.Html:
+    """Return one line on how far the run is, with what went wrong or is worth knowing."""
+    step, steps = controller.progress
+    directory = controller.directory
+    name = "" if directory is None else f" · `{directory.path}`"
+    last = controller.history.steps()[-1:]
+    speed = f" · {last[0].tokens_per_second:,.0f} tokens a second" if last else ""
+    line = mo.md(f"**{_STATES[controller.state]}** · step **{step:,}** of {steps:,}{speed}{name}")
+    notes = [mo.callout(mo.plain_text(note), kind="warn") for note in controller.notes]
+    error = controller.error
+    return mo.vstack([line, *notes, *([] if error is None else [trouble(error)])])
+
+
+_STATES = {
+    "building": "getting ready (the first time takes a while)",
+    "paused": "waiting for you",
+    "running": "training",
+    "finished": "finished",
+    "failed": "stopped by an error",
+}
+
+
+def view(
+    draw: Callable[..., object],
+    controller: Controller,
+    session: Session,
+    *,
+    every: float = 0.5,
+    ask: Callable[[], "Future[Any]"] | None = None,
+) -> None:
+    """Fill the output of the present cell with draw(), now and, in a browser, again whenever there is news.
+
+    ask: sends a question to the worker (`Controller.call`); `draw` is given the answer. It must not be used
+    to change anything: it is asked again for every repaint. every: least seconds between two repaints.
+    """
+    version = controller.version
+    live = is_live()
+    mo.output.replace(_drawn(draw, ask, PATIENCE if live else None))
+    if live:
+        arguments = (draw, ask, controller, weakref.ref(session), every, version)
+        mo.Thread(target=_paint, args=arguments, name="picochat-painter", daemon=True).start()
+
+
+def _drawn(
+    draw: Callable[..., object], ask: Callable[[], "Future[Any]"] | None, patience: float | None
+) -> object:
+    """Return the picture, or what went wrong with it; a page never stays still without a word."""
+    try:
+        return draw() if ask is None else draw(ask().result(patience))
+    except NotYet:
+        return mo.md("*waiting for the model to finish its step …*")
+    except Exception as error:
+        return trouble(error)
+
+
+def _paint(
+    draw: Callable[..., object],
+    ask: Callable[[], "Future[Any]"] | None,
+    controller: Controller,
+    session: "weakref.ref[Session]",
+    every: float,
+    version: int,
+) -> None:
+    thread = mo.current_thread()
+
+    def is_over() -> bool:
+        return thread.should_exit or session() is None
+
+    is_drawn = ask is None
+    while not is_over():
+        newer = controller.wait(version, 0.5) if is_drawn else version
+        if newer == version and is_drawn:
+            if controller.is_closed:
+                return
+            continue
+        version, is_drawn = newer, True
+        began = time.perf_counter()
+        picture = _drawn(draw, ask, None)
+        if is_over():
+            return
+        mo.output.replace(picture)
+        pause_until = time.perf_counter() + max(every, (time.perf_counter() - began) / SHARE_OF_DRAWING)
+        while not is_over() and (left := pause_until - time.perf_counter()) > 0:
+            time.sleep(min(left, 0.1))
