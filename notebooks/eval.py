@@ -99,7 +99,9 @@ def _():
 @app.cell
 def _():
     LIVE = live.is_live()
-    options = live.options(EvalNotebook, prog="notebooks/eval.py")
+    options = live.options(
+        EvalNotebook, prog="notebooks/eval.py", summary="ask models what they know, and compare them"
+    )
     session = live.Session()
     return LIVE, options, session
 
@@ -112,13 +114,17 @@ def _(LIVE, options):
         "Then come back. (Runs of another folder: --runs-dir FOLDER.)"
     )
     if not options.load and not LIVE and not mo.running_in_notebook():
-        print(no_runs, file=sys.stderr)
+        print(f"error: {no_runs}", file=sys.stderr)
         sys.exit(2)
     batch_findings = None
     if not LIVE and options.load:
-        _folders = options.checkpoints()
-        _models = options.measure()
-        options.report(_models, _folders)
+        try:
+            _folders = options.checkpoints()
+            _models = options.measure()
+            options.report(_models, _folders)
+        except UserError as _error:
+            print(f"error: {_error}", file=sys.stderr)
+            sys.exit(2)
         batch_findings = Findings(models=tuple(_models), texts={})
     work = shared("eval")
     return batch_findings, no_runs, work
@@ -313,7 +319,7 @@ def _(batch_findings, session, work):
 def progress_note(found: Findings, work) -> mo.Html:
     """Return how far the measuring is."""
     if work.state == "failed":
-        return mo.callout(mo.plain_text(str(work.error)), kind="danger")
+        return live.trouble(work.error)
     if not found.models and work.state == "idle":
         return mo.md(NOT_YET)
     doing = found.doing or "measured"

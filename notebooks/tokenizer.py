@@ -4,7 +4,7 @@ __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="picochat: the tokenizer")
 
 with app.setup:
-    import time
+    import sys
     from collections import Counter
     from dataclasses import dataclass, replace
     from pathlib import Path
@@ -18,13 +18,11 @@ with app.setup:
     from picochat.errors import UserError
     from picochat.plots import spans as token_view
     from picochat.plots import vocabulary as plots
-    from picochat.progress import progress
     from picochat.tokenizer.conversation import Message, Part, render_conversation
     from picochat.tokenizer.examples import HARD_CASES, KINDS, PLAYGROUND
-    from picochat.tokenizer.lesson import Lesson
     from picochat.tokenizer.steps import bytes_per_token, steps
     from picochat.tokenizer.study import ancestry, differing, token_counts, unused_tokens
-    from picochat.tokenizer.train import count_pieces
+    from picochat.tokenizer.train import Lesson, count_pieces
     from picochat.tokenizer.vocabulary import MIN_VOCAB_SIZE, NUM_BYTES
 
 
@@ -67,7 +65,11 @@ def _():
 @app.cell
 def _():
     LIVE = live.is_live()
-    options = live.options(TokenizerOptions, prog="notebooks/tokenizer.py")
+    options = live.options(
+        TokenizerOptions,
+        prog="notebooks/tokenizer.py",
+        summary="learn a vocabulary from text, and look into it",
+    )
     session = live.Session()
     return LIVE, options, session
 
@@ -138,14 +140,11 @@ def _(LIVE, chosen, learning):
     if LIVE:
         learning.start(_learn)
     else:
-        _start = time.perf_counter()
-        with progress(None, "learning", "merges") as _update:
-            batch_lesson, _bad_rows = chosen.learn(
-                progress=lambda stage, done, total: _update(done, total) if stage == "merging" else None
-            )
-        chosen.save(batch_lesson, seconds=time.perf_counter() - _start)
-        if _bad_rows.summary():
-            print(_bad_rows.summary())
+        try:
+            batch_lesson = chosen.execute()
+        except UserError as _error:
+            print(f"error: {_error}", file=sys.stderr)
+            sys.exit(2)
     return (batch_lesson,)
 
 
@@ -154,7 +153,7 @@ def _(batch_lesson, learning, session, set_lesson):
     def _draw():
         now = Learning(stage="done", lesson=batch_lesson) if batch_lesson else learning.value or Learning()
         if learning.state == "failed":
-            return mo.callout(mo.plain_text(str(learning.error)), kind="danger")
+            return live.trouble(learning.error)
         if now.lesson is None:
             return learning_note(now)
         if batch_lesson is None:

@@ -32,6 +32,9 @@ class Background(Generic[T]):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
+    is_closed = False
+    """More work may always come: who watches goes on watching."""
+
     def start(self, work: Callable[[Callable[[T], None]], None]) -> None:
         """Begin `work(publish)`; work that still runs is stopped first. Does not wait.
 

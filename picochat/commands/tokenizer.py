@@ -11,9 +11,8 @@ from picochat.errors import UserError
 
 if TYPE_CHECKING:
     from picochat.data.bad_rows import BadRows
-    from picochat.tokenizer.lesson import Lesson
     from picochat.tokenizer.tokenizer import Tokenizer
-    from picochat.tokenizer.train import Progress
+    from picochat.tokenizer.train import Lesson, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,32 +32,28 @@ class TrainTokenizer:
     on_bad_row: Literal["stop", "skip"] = "stop"
     """What to do with a row that can not be read; skipped rows are counted."""
 
-    def execute(self) -> None:
-        """Train, save, and say what came out."""
+    def execute(self) -> "Lesson":
+        """Train, save, and say what came out; returns it too."""
         start = time.perf_counter()
         with _progress() as progress:
             lesson, bad_rows = self.learn(progress=progress)
         self.save(lesson, seconds=time.perf_counter() - start)
         if bad_rows.summary():
             print(bad_rows.summary())
+        return lesson
 
-    def learn(
-        self,
-        *,
-        progress: "Progress | None" = None,
-        watch: "Callable[[Lesson], None] | None" = None,
-    ) -> "tuple[Lesson, BadRows]":
+    def learn(self, *, progress: "Progress | None" = None) -> "tuple[Lesson, BadRows]":
         """Return what the texts teach, and the rows that could not be read."""
         from picochat.data.bad_rows import BadRows
         from picochat.data.text import find_files, iter_texts
-        from picochat.tokenizer.lesson import learn
+        from picochat.tokenizer.train import learn
         from picochat.tokenizer.vocabulary import check_vocab_size
 
         check_vocab_size(self.vocab_size)
         files = find_files(self.data or [_builtin_texts()])
         bad_rows = BadRows(self.on_bad_row)
         texts = iter_texts(files, column=self.column, split=self.split, on_bad_row=bad_rows)
-        lesson = learn(texts, self.vocab_size, progress=progress, watch=watch)
+        lesson = learn(texts, self.vocab_size, progress=progress)
         if lesson.documents == 0:
             names = ", ".join(self.data)
             raise UserError(f"{names}: no text to learn from; give files that hold text (--data, --column)")

@@ -161,6 +161,9 @@ def flatten(row: dict[str, Any]) -> dict[str, float]:
 class Watch:
     """Several runs, watched together; any number of threads may wait."""
 
+    is_closed = False
+    """A run that ended may be resumed: who watches goes on watching."""
+
     def __init__(self, runs: Sequence[RunDir]) -> None:
         self.runs = [WatchedRun(run) for run in runs]
         self.version = 0
