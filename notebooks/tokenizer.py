@@ -16,7 +16,7 @@ with app.setup:
     from picochat.background import Background
     from picochat.commands.tokenizer import TrainTokenizer, find_tokenizer
     from picochat.errors import UserError
-    from picochat.plots import spans as token_view
+    from picochat.plots import token_boxes as token_view
     from picochat.plots import vocabulary as plots
     from picochat.tokenizer.conversation import Message, Part, render_conversation
     from picochat.tokenizer.examples import HARD_CASES, KINDS, PLAYGROUND

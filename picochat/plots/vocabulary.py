@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from picochat.plots import style
-from picochat.plots.spans import visible
+from picochat.plots.token_boxes import visible
 
 if TYPE_CHECKING:
     from picochat.tokenizer.study import Part

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from picochat.plots import spans as token_view
-from picochat.plots.spans import cases_html, describe, spans, tokens_html
+from picochat.plots import token_boxes as token_view
+from picochat.plots.token_boxes import cases_html, describe, spans, tokens_html
 from picochat.plots.vocabulary import (
     MAX_POINTS,
     ancestry_figure,

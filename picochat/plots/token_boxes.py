@@ -1,4 +1,4 @@
-"""Text as coloured tokens, in HTML: pure functions from a tokenizer and ids to a piece of a page.
+"""Tokens as boxes, in HTML: for looking at a tokenizer. (`tokens.py` colours a text by values instead.)
 
 A colour belongs to an id, so that the same token is the same colour wherever it stands. What texts say is
 escaped.
