@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import marimo as mo
 
@@ -22,6 +22,7 @@ from picochat.commands.training import Build, train
 from picochat.errors import UserError
 from picochat.train.controller import Controller, attach
 from picochat.train.controller import replace as replace_controller
+from picochat.train.history import History
 from picochat.train.options import RunOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
@@ -51,10 +52,11 @@ def options(options_class: type[Options], *, prog: str, summary: str = "", args:
     try:
         return parse_options(options_class, prog=prog, args=args, summary=summary)
     except UserError as error:
-        _refuse(error)
+        refuse(error)
 
 
-def _refuse(error: UserError) -> None:
+def refuse(error: UserError) -> NoReturn:
+    """Go no further because of a mistake of the user's: a word on the page, or exit code 2."""
     if is_live():
         mo.stop(True, trouble(error))
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -76,8 +78,7 @@ def run_batch(stage: str, options: RunOptionsType, build: Build[RunOptionsType])
     try:
         return train(stage, options, build)
     except UserError as error:
-        _refuse(error)
-        raise
+        refuse(error)
 
 
 def controller(
@@ -235,3 +236,19 @@ def _paint(
         pause_until = time.perf_counter() + max(every, (time.perf_counter() - began) / SHARE_OF_DRAWING)
         while not is_over() and (left := pause_until - time.perf_counter()) > 0:
             time.sleep(min(left, 0.1))
+
+
+def change_marks(history: History, batch_size: int | None) -> list[tuple[int, str]]:
+    """Return what is to be written at each change of a run that began with `batch_size`."""
+    marks = []
+    before = (1.0, batch_size)
+    for change in history.changes():
+        words = []
+        if change.lr_scale != before[0]:
+            words.append(f"lr ×{change.lr_scale:g}")
+        if change.batch_size != before[1]:
+            words.append(f"batch {change.batch_size}")
+        before = (change.lr_scale, change.batch_size)
+        if words:
+            marks.append((change.step, ", ".join(words)))
+    return marks

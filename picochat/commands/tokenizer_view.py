@@ -7,6 +7,7 @@ from rich.text import Text
 
 from picochat.tokenizer.special import NUM_SPECIAL
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.tokenizer.visible import visible
 from picochat.tokenizer.vocabulary import NUM_BYTES
 
 SAMPLE_TEXT = """\
@@ -20,14 +21,7 @@ def mean(values):
 """
 
 _COLOURS = ("on blue", "on dark_green", "on dark_magenta", "on dark_goldenrod", "on dark_cyan")
-_VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"})
 _NUM_ROWS = 12
-
-
-def visible(token: bytes) -> str:
-    """A token for the eye: spaces and line ends as signs, control and split characters as codes."""
-    text = token.decode(errors="backslashreplace").translate(_VISIBLE)
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def coloured_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> Text:

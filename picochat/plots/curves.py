@@ -35,6 +35,7 @@ def loss_figure(
     log_x: bool = False,
     log_y: bool = False,
     title: str = "",
+    height: int = 360,
 ) -> go.Figure:
     """Return the curves with every spike, each pale as it is and bold as a running mean.
 
@@ -45,6 +46,7 @@ def loss_figure(
         x={"title": {"text": "step"}, "type": "log" if log_x else "linear"},
         y={"title": {"text": style.label(y_title)}, "type": "log" if log_y else "linear"},
         title=title,
+        height=height,
     )
     for place, curve in enumerate(curves):
         index = place if curve.series is None else curve.series

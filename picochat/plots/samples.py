@@ -1,0 +1,43 @@
+"""Texts that a model wrote while it was trained, side by side."""
+
+import html
+from collections.abc import Sequence
+
+
+def sample_html(samples: Sequence[tuple[int, str, str]], *, rows: int = 8) -> str:
+    """Return a table of (step, prompt, text): a row per step, the newest on top, a column per prompt.
+
+    Of many steps `rows` at about equal distances are shown, the first and the last among them. The texts are
+    shown, never obeyed.
+    """
+    prompts = list(dict.fromkeys(prompt for _, prompt, _ in samples))
+    texts = {(step, prompt): text for step, prompt, text in samples}
+    steps = thin_out(sorted({step for step, _, _ in samples}), rows)
+    cell = "padding:.3rem .9rem .3rem 0;vertical-align:top;border-bottom:1px solid rgba(136,136,136,.3);"
+    head = "".join(f'<th style="{cell}text-align:left">{_shown(prompt)} …</th>' for prompt in prompts)
+    body = "".join(
+        f'<tr><td style="{cell}font-variant-numeric:tabular-nums;text-align:right">{step:,}</td>'
+        + "".join(
+            f'<td style="{cell}white-space:pre-wrap;overflow-wrap:anywhere">{_shown(text)}</td>'
+            for text in (texts.get((step, prompt), "") for prompt in prompts)
+        )
+        + "</tr>"
+        for step in reversed(steps)
+    )
+    return (
+        '<div style="overflow-x:auto"><table style="border-collapse:collapse;font-size:14px">'
+        f'<tr><th style="{cell}text-align:right">step</th>{head}</tr>{body}</table></div>'
+    )
+
+
+def thin_out(steps: Sequence[int], most: int) -> list[int]:
+    """Return at most `most` of the steps at about equal distances, the first and the last among them."""
+    assert most >= 2
+    if len(steps) <= most:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+
+
+def _shown(text: str) -> str:
+    """Return text for a cell: escaped, control characters as codes."""
+    return html.escape("".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text))
