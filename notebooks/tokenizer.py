@@ -23,7 +23,7 @@ with app.setup:
     from picochat.tokenizer.steps import bytes_per_token, steps
     from picochat.tokenizer.study import ancestry, differing, token_counts, unused_tokens
     from picochat.tokenizer.train import Lesson, count_pieces
-    from picochat.tokenizer.vocabulary import MIN_VOCAB_SIZE, NUM_BYTES
+    from picochat.tokenizer.vocabulary import MIN_VOCAB_SIZE, NUM_BYTES, check_vocab_size
 
 
 @app.class_definition
@@ -33,6 +33,9 @@ class TokenizerOptions(TrainTokenizer):
 
     out: Path = Path("tok")
     """Folder for tokenizer.json; it is made if it is missing."""
+
+    def __post_init__(self) -> None:
+        check_vocab_size(self.vocab_size)
 
 
 @app.class_definition

@@ -24,12 +24,12 @@ TOKENIZER = Tokenizer.from_merges([(ord("t"), ord("h")), (256, ord("e")), (32, 2
 
 
 def boxes(page: str) -> list[str]:
-    return re.findall(r'<span class="pc-token.*?</span>', page)
+    return re.findall(r'<span class="pc-token.*?</span>', page, re.DOTALL)
 
 
 def test_a_box_for_each_token_with_its_id_and_bytes():
     page = tokens_html(spans(TOKENIZER, TOKENIZER.encode("the the\n")), with_ids=True)
-    assert [re.sub("<.*?>", "", box) for box in boxes(page)] == ["the257", "·the258", "↵10"]
+    assert [re.sub("<.*?>", "", box, flags=re.DOTALL) for box in boxes(page)] == ["the257", "·the258", "↵10"]
     assert 'data-tip="id 258\nbytes 20 74 68 65"' in boxes(page)[1]
     assert page.count("<br>") == 1, "a line of the text ends a line"
     same = [
