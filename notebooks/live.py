@@ -27,6 +27,7 @@ from picochat.train.options import RunOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
 
+T = TypeVar("T")
 Options = TypeVar("Options")
 RunOptionsType = TypeVar("RunOptionsType", bound=RunOptions)
 
@@ -49,10 +50,7 @@ def options(options_class: type[Options], *, prog: str, summary: str = "", args:
     args = sys.argv[1:] if args is None else list(args)
     if args[:1] == ["--"]:
         args = args[1:]
-    try:
-        return parse_options(options_class, prog=prog, args=args, summary=summary)
-    except UserError as error:
-        refuse(error)
+    return checked(lambda: parse_options(options_class, prog=prog, args=args, summary=summary))
 
 
 def refuse(error: UserError) -> NoReturn:
@@ -61,6 +59,14 @@ def refuse(error: UserError) -> NoReturn:
         mo.stop(True, trouble(error))
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def checked(do: Callable[[], T]) -> T:
+    """Return do(); a mistake of the user's in it is told, and ends the cell or the script."""
+    try:
+        return do()
+    except UserError as error:
+        refuse(error)
 
 
 def trouble(error: BaseException) -> mo.Html:
@@ -75,10 +81,7 @@ class Session:
 
 def run_batch(stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> RunDir:
     """See a run through as the command line does, progress bar and all; return its directory."""
-    try:
-        return train(stage, options, build)
-    except UserError as error:
-        refuse(error)
+    return checked(lambda: train(stage, options, build))
 
 
 def controller(

@@ -4,13 +4,14 @@ __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="picochat: pretraining")
 
 with app.setup:
-    from dataclasses import dataclass
+    import math
+    from dataclasses import dataclass, replace
+    from pathlib import Path
 
     import marimo as mo
 
     from notebooks import live
     from picochat.commands.pretrain import Pretrain
-    from picochat.errors import UserError
     from picochat.model.config import ModelConfig
     from picochat.plots.attention import attention_grid, attention_map
     from picochat.plots.curves import Curve, loss_figure
@@ -21,6 +22,10 @@ with app.setup:
     from picochat.train.events import EvalDone, StepDone
     from picochat.train.looks import Looks
     from picochat.train.pretrain import build_pretrain
+    from picochat.train.run_dir import list_runs
+    from picochat.train.run_options import stored_options
+
+    NEW = "a new run"
 
 
 @app.class_definition
@@ -49,6 +54,60 @@ def build(options, *, progress):
     return run
 
 
+@app.function
+def form_of(options):
+    """Return the form in which another run is chosen; its value is None until it is sent."""
+    runs = [run.name for run in list_runs(Path(options.runs_dir)) if run.info()["stage"] == "pretrain"]
+    return (
+        mo.md(
+            "{run}\n\n**For a new run** (the others keep what they were begun with):\n\n{data}\n\n"
+            "{tokenizer}\n\n{vocab_size} {depth} {seq_len}\n\n{batch_size} {steps} {lr} {seed}"
+        )
+        .batch(
+            run=mo.ui.dropdown([NEW, *runs], value=NEW, label="run"),
+            data=mo.ui.text(
+                value=", ".join(options.data),
+                placeholder="empty: the built-in world. Or files and folders, with commas between them",
+                label="text (txt, jsonl, parquet)",
+                full_width=True,
+            ),
+            tokenizer=mo.ui.text(
+                value=options.tokenizer or "",
+                placeholder="empty: one is trained on the text. Or a tokenizer.json, or a folder with one",
+                label="tokenizer",
+                full_width=True,
+            ),
+            vocab_size=mo.ui.number(300, 65536, value=options.vocab_size, step=1, label="vocabulary"),
+            depth=mo.ui.number(1, 24, value=options.depth, step=1, label="layers"),
+            seq_len=mo.ui.number(8, 8192, value=options.seq_len, step=1, label="context, tokens"),
+            batch_size=mo.ui.number(1, 4096, value=options.batch_size, step=1, label="sequences a step"),
+            steps=mo.ui.number(1, 1_000_000, value=options.steps, step=1, label="steps"),
+            lr=mo.ui.number(0.00001, 1.0, value=options.matrix_lr, step=0.00001, label="learning rate"),
+            seed=mo.ui.number(0, 1_000_000, value=options.seed, step=1, label="seed"),
+        )
+        .form(submit_button_label="Build this model")
+    )
+
+
+@app.function
+def choose(options, value):
+    """Return the options that the form asks for; the given ones as long as it was not sent."""
+    if value is None:
+        return options
+    if value["run"] != NEW:
+        return stored_options(type(options), "pretrain", value["run"], options.runs_dir)
+    words = [word.strip() for word in value["data"].split(",")]
+    numbers = ("vocab_size", "depth", "seq_len", "batch_size", "steps", "lr", "seed")
+    return replace(
+        options,
+        run=None,
+        resume=False,
+        data=tuple(word for word in words if word),
+        tokenizer=value["tokenizer"].strip() or None,
+        **{name: value[name] for name in numbers},
+    )
+
+
 @app.cell
 def _():
     mo.md("""
@@ -61,7 +120,8 @@ def _():
     thousand times for a large model.
 
     On this page you make these steps yourself, one or many at a time, and see what each of them changes:
-    what the model says, what it expects, and what it looks at. A small model is ready below. **Press Step 1.**
+    what the model says, what it expects, and what it looks at. A small model is ready below: **press
+    Step 1.**
     """)
     return
 
@@ -74,17 +134,14 @@ def _():
 
 @app.cell
 def _(options):
-    form = live.pretrain_form(options)
+    form = form_of(options)
     mo.accordion({"Another model: your own text, another size, or a run to go on with": form})
     return (form,)
 
 
 @app.cell
 def _(form, options):
-    try:
-        chosen = live.pretrain_choice(options, form.value)
-    except UserError as mistake:
-        mo.stop(True, live.trouble(mistake))
+    chosen = live.checked(lambda: choose(options, form.value))
     controller = live.controller("pretrain", chosen, build, is_new=form.value is not None)
     session = live.Session()
     looks = Looks(controller, max_tokens=48)
@@ -271,8 +328,8 @@ def _():
     mo.md("""
     ## Look inside, on your own words
 
-    Everything from here on is about **your text**, and changes while the model trains. The slider goes back in
-    time: it shows the model as it was saved on the way (the far right is now). Train to the end, then draw
+    Everything from here on is about **your text**, and changes while the model trains. The slider goes back
+    in time: it shows the model as it was saved on the way (the far right is now). Train to the end, then draw
     the slider slowly from left to right.
     """)
     return
@@ -320,9 +377,7 @@ def _(controller, question, session):
             Piece(
                 text=token,
                 value=None if place == 0 else float(loss),
-                hover=f"loss {loss:.2f} nats\nprobability {2.718281828459045**-loss:.2%}"
-                if place
-                else "given",
+                hover=f"loss {loss:.2f} nats\nprobability {math.exp(-loss):.2%}" if place else "given",
                 is_special=place == 0,
             )
             for place, (token, loss) in enumerate(zip(look.tokens, look.loss_T, strict=True))
@@ -369,8 +424,8 @@ def _():
 
     In every layer a few **heads** let each token collect something from the tokens before it. A head's map
     has a row for each token of your text: bright is where it looks. The upper right is empty, for nobody can
-    look ahead. **What to look for:** an untrained head spreads its attention evenly. Later you find heads that
-    look at the token just before (a bright line beside the diagonal), at the first token (a bright left
+    look ahead. **What to look for:** an untrained head spreads its attention evenly. Later you find heads
+    that look at the token just before (a bright line beside the diagonal), at the first token (a bright left
     column, which means "nothing to fetch here"), or at earlier mentions of the same word.
     """)
     return

@@ -1,0 +1,219 @@
+"""Drives a notebook as an app in headless Chromium.
+
+A test module asks for it by `pytest_plugins = ["tests.notebooks.browser"]`; then `open_notebook(name, *args)`
+serves notebooks/NAME.py and returns a `Notebook`. At the end of the test it fails on every error that the
+page's console or a cell had.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Playwright, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+"""Seconds after which something that should have happened never will; the machine may be busy."""
+SESSION_SECONDS = 2
+"""Time that the server keeps a session whose page was closed."""
+
+DEEP_QUERY = """
+function deepQuery(selector, root = document) {
+  const found = [...root.querySelectorAll(selector)];
+  for (const element of root.querySelectorAll('*'))
+    if (element.shadowRoot) found.push(...deepQuery(selector, element.shadowRoot));
+  return found;
+}
+"""
+
+
+class Notebook:
+    """A served notebook and a page that shows it."""
+
+    def __init__(self, server: subprocess.Popen[bytes], url: str, page: Page, log: Path) -> None:
+        self.server, self.url, self.page, self.log = server, url, page, log
+        self.console_errors: list[str] = []
+        self._watch(page)
+
+    def _watch(self, page: Page) -> None:
+        def on_console(message: Any) -> None:
+            # Plotly asks a content network for MathJax, which nothing here needs and no test can reach.
+            is_foreign = message.location.get("url", "").startswith("http") and not message.location[
+                "url"
+            ].startswith(self.url)
+            if message.type == "error" and not is_foreign:
+                self.console_errors.append(message.text)
+
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+
+    def load(self) -> "Notebook":
+        """Load the page and wait until its cells have run."""
+        self.page.goto(self.url)
+        self.page.locator("h1").first.wait_for(timeout=PATIENCE * 1000)
+        return self
+
+    def another(self) -> "Notebook":
+        """Open the notebook in a second tab."""
+        page = self.page.context.new_page()
+        return Notebook(self.server, self.url, page, self.log).load()
+
+    def press(self, name: str) -> None:
+        """Press the button called `name`."""
+        self.page.get_by_role("button", name=name, exact=True).first.click()
+
+    def text(self) -> str:
+        """Return what the page says."""
+        return self.page.locator("body").inner_text()
+
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+        """Wait until the condition holds; return what it returned."""
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < end, f"{what}: not within {seconds:g} s\n{self.text()[-3000:]}"
+            self.page.wait_for_timeout(50)
+        return found
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Return the plotly figures of the page: their traces' names, numbers of points, and ranges."""
+        return self.page.evaluate(
+            "() => {" + DEEP_QUERY + """
+            return deepQuery('.js-plotly-plot').filter(p => p.data && p._fullLayout).map(p => ({
+              title: p._fullLayout.title?.text || '',
+              x_title: p._fullLayout.xaxis?.title?.text || '', y_title: p._fullLayout.yaxis?.title?.text || '',
+              x_range: p._fullLayout.xaxis?.range, y_range: p._fullLayout.yaxis?.range,
+              top: p.getBoundingClientRect().top, left: p.getBoundingClientRect().left,
+              width: p.getBoundingClientRect().width, height: p.getBoundingClientRect().height,
+              traces: p._fullData.map((t, i) => ({name: t.name, type: t.type,
+                points: (t.x || t.z?.flat?.() || []).length,
+                x: t.type === 'heatmap' ? null : Array.from(t.x || []), y: t.type === 'heatmap' ? null : Array.from(t.y || []),
+                z: t.type === 'heatmap' ? Array.from(t.z).map(r => Array.from(r)) : null,
+                text: t.text || null})),
+            }));}"""
+        )
+
+    def figure(self, y_title: str) -> dict[str, Any] | None:
+        """Return the first figure whose y axis has a title that begins so."""
+        return next((figure for figure in self.figures() if figure["y_title"].startswith(y_title)), None)
+
+    def curve(self, y_title: str, name: str) -> tuple[list[float], list[float]]:
+        """Return the points of a curve of a figure; none while it is not there."""
+        figure = self.figure(y_title)
+        for trace in [] if figure is None else figure["traces"]:
+            if trace["name"] == name:
+                return trace["x"], trace["y"]
+        return [], []
+
+    def cell_errors(self) -> list[str]:
+        """Return the errors that cells show."""
+        return self.page.evaluate(
+            "() => {" + DEEP_QUERY + """
+            return deepQuery('.marimo-error, [data-testid="cell-error"], .tracebacks').map(e => e.innerText);}"""
+        )
+
+    def num_threads(self) -> int:
+        """Return how many threads the server has."""
+        return psutil.Process(self.server.pid).num_threads()
+
+    def check(self) -> None:
+        """Fail on every error that there was so far."""
+        assert self.console_errors == []
+        assert self.cell_errors() == []
+
+    def slider(self, label: str) -> Locator:
+        """Return the handle of a slider; it takes arrow keys, Home and End."""
+        return self.page.locator("marimo-slider", has_text=label).get_by_role("slider").first
+
+
+OpenNotebook = Callable[..., Notebook]
+
+
+def find_chromium(playwright: Playwright) -> str:
+    """Return the browser's path; without one tests are skipped, but never in CI."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        if (path := shutil.which(name)) is not None:
+            return path
+    if Path(playwright.chromium.executable_path).exists():
+        return playwright.chromium.executable_path
+    reason = "no Chromium: install one (`apt install chromium` or `playwright install chromium`)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless browser."""
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=arguments)
+        yield browser
+        browser.close()
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def open_notebook(chromium: Browser, tmp_path: Path) -> Iterator[OpenNotebook]:
+    """Serve a notebook and load it: open_notebook("pretrain", "--steps", "9"). Runs go to tmp_path/runs."""
+    opened: list[Notebook] = []
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def open_notebook(name: str, *args: str, color_scheme: Any = "light") -> Notebook:
+        port = free_port()
+        log = tmp_path / f"server-{port}.log"
+        command = [
+            *(sys.executable, "-m", "marimo", "run", str(ROOT / "notebooks" / f"{name}.py")),
+            *("--headless", "--no-token", "--host", "127.0.0.1", "--port", str(port)),
+            *("--session-ttl", str(SESSION_SECONDS)),
+            *("--", *args),
+        ]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "MARIMO_SKIP_UPDATE_CHECK": "1"}
+        with log.open("wb") as file:
+            server = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, env=env)
+        servers.append(server)
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(url, server, log)
+        context = chromium.new_context(viewport={"width": 1200, "height": 1000}, color_scheme=color_scheme)
+        notebook = Notebook(server, url, context.new_page(), log)
+        opened.append(notebook)
+        return notebook.load()
+
+    yield open_notebook
+    try:
+        for notebook in opened:
+            for page in notebook.page.context.pages:
+                if page is notebook.page:
+                    notebook.check()
+    finally:
+        for notebook in opened:
+            notebook.page.context.close()
+        for server in servers:
+            server.terminate()
+            server.wait(PATIENCE)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except OSError:
+            said = log.read_text(encoding="utf-8", errors="replace")
+            assert server.poll() is None, f"the server ended:\n{said}"
+            assert time.monotonic() < end, f"the server does not answer:\n{said}"
+            time.sleep(0.1)
