@@ -18,6 +18,7 @@ SOURCES = sorted(path for folder in ("picochat", "workbench") for path in (ROOT 
 
 LAYERS = {
     "errors": 0,
+    "background": 0,
     "progress": 0,
     "model": 1,
     "tokenizer": 1,

@@ -74,14 +74,15 @@ class EvalOptions:
 
     def execute(self) -> None:
         """Evaluate each model, print a table and write what was asked for."""
-        from picochat.commands.eval_view import print_scores
+        checkpoints = self.checkpoints()
+        self.report(self.measure(), checkpoints)
+
+    def measure(self) -> "list[ModelScores]":
+        """Return what each model scored; the records are in `out` then."""
         from picochat.eval.scores import ModelScores, short_names
-        from picochat.eval.suite import write_scores
-        from picochat.train.run_dir import resolve_checkpoint
 
         # What can be wrong is found before the first long evaluation.
         names = short_names(self.load)
-        checkpoints = [resolve_checkpoint(spec, Path(self.runs_dir)) for spec in self.load]
         bad_rows = BadRows.of(self.on_bad_row)
         jobs = self.jobs(bad_rows)
         if bad_rows.count:
@@ -90,10 +91,22 @@ class EvalOptions:
             if Path(self.html).is_dir():
                 raise UserError(f"--html {self.html}: is a folder; name a file, for instance report.html")
             Path(self.html).parent.mkdir(parents=True, exist_ok=True)
-        models = [
+        return [
             ModelScores(name=name, spec=spec, tasks=self._evaluate(name, spec, jobs))
             for name, spec in zip(names, self.load, strict=True)
         ]
+
+    def checkpoints(self) -> list[Path]:
+        """Return the folder of each model."""
+        from picochat.train.run_dir import resolve_checkpoint
+
+        return [resolve_checkpoint(spec, Path(self.runs_dir)) for spec in self.load]
+
+    def report(self, models: "Sequence[ModelScores]", checkpoints: Sequence[Path]) -> None:
+        """Print a table of the scores and write what was asked for. checkpoints: of the models."""
+        from picochat.commands.eval_view import print_scores
+        from picochat.eval.suite import write_scores
+
         print_scores(models, shows_reasoning=self.shows_reasoning)
         if self.out is not None:
             write_scores(Path(self.out) / "scores.json", models)

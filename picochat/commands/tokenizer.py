@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from picochat.errors import UserError
 
 if TYPE_CHECKING:
+    from picochat.data.bad_rows import BadRows
     from picochat.tokenizer.tokenizer import Tokenizer
+    from picochat.tokenizer.train import Lesson, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,35 +32,44 @@ class TrainTokenizer:
     on_bad_row: Literal["stop", "skip"] = "stop"
     """What to do with a row that can not be read; skipped rows are counted."""
 
-    def execute(self) -> None:
-        """Train, save, and say what came out."""
+    def execute(self) -> "Lesson":
+        """Train, save, and say what came out; returns it too."""
+        start = time.perf_counter()
+        with _progress() as progress:
+            lesson, bad_rows = self.learn(progress=progress)
+        self.save(lesson, seconds=time.perf_counter() - start)
+        if bad_rows.summary():
+            print(bad_rows.summary())
+        return lesson
+
+    def learn(self, *, progress: "Progress | None" = None) -> "tuple[Lesson, BadRows]":
+        """Return what the texts teach, and the rows that could not be read."""
         from picochat.data.bad_rows import BadRows
         from picochat.data.text import find_files, iter_texts
-        from picochat.tokenizer.train import train_tokenizer
+        from picochat.tokenizer.train import learn
         from picochat.tokenizer.vocabulary import check_vocab_size
 
         check_vocab_size(self.vocab_size)
         files = find_files(self.data or [_builtin_texts()])
-        self.out.mkdir(parents=True, exist_ok=True)
         bad_rows = BadRows(self.on_bad_row)
         texts = iter_texts(files, column=self.column, split=self.split, on_bad_row=bad_rows)
-        seen = _Seen()
-        start = time.perf_counter()
-        with _progress() as progress:
-            tokenizer = train_tokenizer(seen.count(texts), self.vocab_size, progress=progress)
-        seconds = time.perf_counter() - start
-        if seen.documents == 0:
+        lesson = learn(texts, self.vocab_size, progress=progress)
+        if lesson.documents == 0:
             names = ", ".join(self.data)
             raise UserError(f"{names}: no text to learn from; give files that hold text (--data, --column)")
+        return lesson, bad_rows
+
+    def save(self, lesson: "Lesson", *, seconds: float) -> None:
+        """Write the tokenizer and say what it is."""
+        tokenizer = lesson.tokenizer(self.vocab_size)
+        self.out.mkdir(parents=True, exist_ok=True)
         tokenizer.save(self.out)
         print(
             f"{self.out / 'tokenizer.json'}: {tokenizer.vocab_size:,} ids, {len(tokenizer.merges):,} merges, "
-            f"from {seen.characters:,} characters in {seen.documents:,} documents, {seconds:.1f} s"
+            f"from {lesson.characters:,} characters in {lesson.documents:,} documents, {seconds:.1f} s"
         )
         if unused := _num_unused(tokenizer):
             print(f"no pair occurred twice any more: {unused:,} ids are unused; use more text or fewer ids")
-        if bad_rows.summary():
-            print(bad_rows.summary())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +145,6 @@ def print_tokens(tokenizer: "Tokenizer", ids: Iterable[int]) -> None:
     for id in ids:
         token = tokenizer.token_bytes(id).decode(errors="backslashreplace")
         print(f"{id}\t{json.dumps(token)}")
-
-
-class _Seen:
-    """Counts what passes by."""
-
-    def __init__(self) -> None:
-        self.documents = 0
-        self.characters = 0
-
-    def count(self, texts: Iterable[str]) -> Iterator[str]:
-        for text in texts:
-            self.documents += 1
-            self.characters += len(text)
-            yield text
 
 
 def _builtin_texts() -> Path:

@@ -27,6 +27,14 @@ class Example:
     """Share of right answers, 0 to 1."""
     confidence: float | None = None
     """Of multiple choice by likelihood: see `ChoiceRecord.confidence`."""
+    options: tuple[tuple[str, float], ...] = ()
+    """Of multiple choice by likelihood: each choice as it is shown and its log-probability in nats."""
+    extracted: str | None = None
+    """The answer that was found in what the model said, if any."""
+    tool_calls: tuple[str, ...] = ()
+    tool_results: tuple[str, ...] = ()
+    finish_reason: str = ""
+    """Why a written answer ended, see `Sample.finish_reason`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +142,10 @@ def score_answers(result: TaskResult) -> TaskScore:
             answer=record.samples[0].text,
             thinking=record.samples[0].thinking,
             credit=record.num_correct / result.num_samples,
+            extracted=record.samples[0].extracted,
+            tool_calls=record.samples[0].tool_calls,
+            tool_results=record.samples[0].tool_results,
+            finish_reason=record.samples[0].finish_reason,
         )
         for record in result.records
     )
@@ -182,6 +194,11 @@ def _choice_example(record: ChoiceRecord) -> Example:
         answer="(prompt too long)" if record.chosen is None else shown(record.chosen),
         credit=record.credit,
         confidence=None if record.chosen is None else record.confidence,
+        # A prompt that is too long has no likelihoods.
+        options=tuple(
+            (shown(letter), logprob) for letter, logprob in zip(LETTERS, record.logprobs, strict=False)
+        ),
+        extracted=record.chosen,
     )
 
 

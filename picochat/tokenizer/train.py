@@ -36,24 +36,66 @@ class LearnedMerge:
     count: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What was learned from a text.
+
+    BPE is greedy: the merges of a small vocabulary are the first ones of a large one. So a lesson learned up
+    to the largest size holds every smaller vocabulary too.
+    """
+
+    counts: Counter[str]
+    """How often each piece of the text occurs."""
+    merges: tuple[LearnedMerge, ...]
+    """In the order they were learned."""
+    documents: int
+    characters: int
+
+    def tokenizer(self, vocab_size: int) -> Tokenizer:
+        """Return the tokenizer of `vocab_size` ids; those that no merge was learned for are unused."""
+        check_vocab_size(vocab_size)
+        merges = [(merge.left, merge.right) for merge in self.merges[: vocab_size - MIN_VOCAB_SIZE]]
+        return Tokenizer.from_merges(merges, vocab_size)
+
+
 def train_tokenizer(texts: Iterable[str], vocab_size: int, *, progress: Progress | None = None) -> Tokenizer:
-    """Learn a tokenizer of `vocab_size` ids (256 bytes, merges, sixteen specials) from a stream of texts.
+    """Learn a tokenizer of `vocab_size` ids; see `learn`."""
+    return learn(texts, vocab_size, progress=progress).tokenizer(vocab_size)
+
+
+def learn(texts: Iterable[str], vocab_size: int, *, progress: Progress | None = None) -> Lesson:
+    """Learn a vocabulary of `vocab_size` ids (256 bytes, merges, sixteen specials) from a stream of texts.
 
     Memory holds the distinct pieces, not the texts. A text too small for the size leaves ids unused.
     progress is called now and then with ("reading", characters read, None), then ("merging", done, of).
     Raises UserError when vocab_size is below 272.
     """
     check_vocab_size(vocab_size)
-    counts = count_pieces(texts, progress=progress)
+    seen = _Seen()
+    counts = count_pieces(seen.count(texts), progress=progress)
     num_merges = vocab_size - MIN_VOCAB_SIZE
-    merges: list[tuple[int, int]] = []
+    merges: list[LearnedMerge] = []
     for merge in learn_merges(counts, num_merges):
-        merges.append((merge.left, merge.right))
+        merges.append(merge)
         if progress is not None and len(merges) % 64 == 0:
             progress("merging", len(merges), num_merges)
     if progress is not None:
         progress("merging", num_merges, num_merges)
-    return Tokenizer.from_merges(merges, vocab_size)
+    return Lesson(counts=counts, merges=tuple(merges), documents=seen.documents, characters=seen.characters)
+
+
+class _Seen:
+    """Counts what passes by."""
+
+    def __init__(self) -> None:
+        self.documents = 0
+        self.characters = 0
+
+    def count(self, texts: Iterable[str]) -> Iterator[str]:
+        for text in texts:
+            self.documents += 1
+            self.characters += len(text)
+            yield text
 
 
 def count_pieces(texts: Iterable[str], *, progress: Progress | None = None) -> Counter[str]:

@@ -1,0 +1,114 @@
+"""The eval notebook without a browser: as a script, exported, and run by another program."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from picochat.model.config import ModelConfig
+from picochat.model.gpt import GPT
+from picochat.tokenizer.tokenizer import Tokenizer
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "eval.py"
+
+
+def save_model(folder: Path, seed: int) -> None:
+    """Write a checkpoint with random weights."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer.from_merges([], 272)
+    config = ModelConfig(sequence_len=300, vocab_size=272, n_layer=2, n_head=2, n_kv_head=1, n_embd=64)
+    model = GPT(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    folder.mkdir()
+    save_file(model.state_dict(), folder / "model.safetensors")
+    config.save(folder / "config.json")
+    tokenizer.save(folder)
+
+
+def write_problems(folder: Path) -> list[str]:
+    """Write a small file per task; return the options that name them."""
+    arc = [
+        {"id": f"a{i}", "question": f"q{i}?", "choices": ["x", "yy", "zzz"], "answer_key": "ABC"[i % 3]}
+        for i in range(6)
+    ]
+    rows = {
+        "arc": arc,
+        "gsm8k": [{"question": f"{i}+1?", "answer": f"#### {i + 1}"} for i in range(6)],
+        "tools": [{"prompt": "1+1?", "expected_answer": 2, "requires_tool": True}] * 6,
+        "qa": [{"question": f"who {i}?", "answer": f"name{i}"} for i in range(6)],
+    }
+    options = []
+    for task, some in rows.items():
+        text = "".join(json.dumps(row) + "\n" for row in some)
+        (folder / f"{task}.jsonl").write_text(text, encoding="utf-8")
+        options += [f"--{task}", f"{task}.jsonl"]
+    return options
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120)
+
+
+def test_as_a_script_it_does_what_the_command_does(folder: Path):
+    save_model(folder / "even", 1)
+    save_model(folder / "odd", 2)
+    options = ["--load", "even", "odd", *write_problems(folder), "--max-tokens", "4", "--max-problems", "3"]
+    options += ["--device", "cpu", "--dtype", "float32", "--temperature", "0", "--seed", "0"]
+    done = run(NOTEBOOK, "--", *options, "--out", "notebook", "--html", "report.html")
+    assert done.returncode == 0, done.stderr
+    expected = run("-m", "picochat", "eval", "all", *options, "--out", "command", "--html", "report.html")
+    assert done.stdout == expected.stdout
+    assert re.search(r"arc % \(3 problems", done.stdout)
+    files = sorted(path.relative_to("command") for path in Path("command").rglob("*.json*"))
+    assert len(files) == 9
+    for file in files:
+        assert (Path("notebook") / file).read_bytes() == (Path("command") / file).read_bytes()
+    exported = run("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
+    assert exported.returncode == 0, exported.stderr
+    flat = run("flat.py", *options, "--html", "report.html")
+    assert (flat.returncode, flat.stdout) == (0, expected.stdout), flat.stderr
+
+
+def test_without_a_run_it_says_what_to_do(folder: Path):
+    done = run(NOTEBOOK)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "Train a model first" in line
+
+
+def test_a_mistake_is_one_line(folder: Path):
+    done = run(NOTEBOOK, "--", "--load", "nowhere")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line == "error: no run called 'nowhere'; runs in runs: none yet"
+
+
+def test_another_program_can_run_it(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    save_model(folder / "even", 1)
+    arguments = ["--load", "even", *write_problems(folder), "--max-tokens", "4", "--max-problems", "3"]
+    monkeypatch.setattr(sys, "argv", ["x", *arguments])
+    from notebooks import eval as notebook
+
+    _, defined = notebook.app.run()
+    (model,) = defined["batch_findings"].models
+    assert {task: len(score.examples) for task, score in model.tasks.items()} == {
+        "arc": 3,
+        "gsm8k": 3,
+        "tools": 3,
+        "qa": 3,
+    }
+    assert defined["elsewhere"].value == "even"
+    assert defined["first"].value == "even"

@@ -1,0 +1,163 @@
+"""The eval notebook in a browser, beside a run that trains in another process."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from picochat.train.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from tests.notebooks.browser import Notebook, OpenNotebook
+
+pytest_plugins = ["tests.notebooks.browser"]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+TEXT = "the cat sat on the mat, and the hat is that of the cat\n\nthe dog sat on the log in the fog\n\n" * 20
+TRAINING = """
+pretrain --data text.txt --val-data text.txt --vocab-size 300 --depth 1 --seq-len 64 --batch-size 2
+--steps 1000000 --eval-every 40 --eval-tokens 256 --sample-every 40 --save-every 40 --run base --device cpu
+"""
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[RunDir]:
+    """A run that trains in another process."""
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    log = (tmp_path / "training.log").open("w", encoding="utf-8")
+    command = [sys.executable, "-m", "picochat", *TRAINING.split()]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    run = RunDir(tmp_path / "runs" / "base")
+    end = time.monotonic() + 120
+    while len(run.checkpoints()) < 2:
+        assert process.poll() is None, (tmp_path / "training.log").read_text(encoding="utf-8")
+        assert time.monotonic() < end, "the training does not begin"
+        time.sleep(0.1)
+    yield run
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    log.close()
+
+
+def steps_drawn(notebook: "Notebook") -> float:
+    """Return the last step of the loss curve that the page shows."""
+    return max(notebook.curve("loss", "base")[0], default=0)
+
+
+def test_it_follows_a_run_that_trains_elsewhere(open_notebook: "OpenNotebook", training: RunDir):
+    notebook = open_notebook("eval")
+    page = notebook.page
+    notebook.until(lambda: steps_drawn(notebook) > 0, "the curve")
+
+    # It grows by itself, while the page answers.
+    for number in range(3):
+        seen = steps_drawn(notebook)
+        page.get_by_text("logarithmic values").click()
+        notebook.until(lambda: steps_drawn(notebook) > seen, f"more of the curve, {number}")  # noqa: B023
+    metric = page.locator("marimo-dropdown", has_text="curve").locator("select")
+    metric.select_option("held-out bpb")
+    notebook.until(lambda: len(notebook.curve("held-out bpb", "base")[0]) > 1, "another curve")
+    metric.select_option("loss")
+    notebook.slider("mean over steps").press("ArrowLeft")
+    page.get_by_text("logarithmic steps").click()
+    notebook.until(lambda: steps_drawn(notebook) > 0, "the loss again")
+    page.get_by_text("Once upon a time", exact=True).first.wait_for()
+
+    # It can be paused, told to go on, and to save what it is now.
+    notebook.press("Pause")
+    notebook.until(lambda: training.status()["state"] == "paused", "the pause")
+    page.get_by_text("paused", exact=True).first.wait_for()
+    step = training.status()["step"]
+    notebook.until(lambda: steps_drawn(notebook) == step, "the last step before the pause")
+    notebook.press("Go on")
+    notebook.until(lambda: steps_drawn(notebook) > step, "what follows the pause")
+    kept = set(training.checkpoints())
+    notebook.press("Save a checkpoint")
+    notebook.until(lambda: any(saved % 40 for saved in set(training.checkpoints()) - kept), "the checkpoint")
+
+
+KINDS = {
+    "right": lambda marks: set(marks) == {"good"},
+    "wrong": lambda marks: set(marks) == {"bad"},
+    "changed": lambda marks: len(set(marks)) == 2 or "part" in marks,
+}
+
+
+def marks(notebook: "Notebook") -> list[list[str]]:
+    """Return for each problem that is shown how the models did: good, bad or part."""
+    return notebook.page.locator(".pc-example").evaluate_all(
+        "problems => problems.map(problem => [...problem.querySelectorAll('.answer')]"
+        ".map(answer => answer.classList[1]))"
+    )
+
+
+def figures_with(notebook: "Notebook", x_title: str) -> list[dict[str, Any]]:
+    """Return the figures whose x axis has this title."""
+    return [figure for figure in notebook.figures() if figure["x_title"].startswith(x_title)]
+
+
+def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path: Path):
+    training.send("stop")
+    while training.status()["state"] not in ("stopped", "finished"):
+        time.sleep(0.1)
+    steps = list(training.checkpoints())
+    models = [f"base@{steps[0]}", f"base@{steps[-1]}"]
+    notebook = open_notebook("eval", "--load", *models, "--max-problems", "4", "--max-tokens", "8")
+    page = notebook.page
+    page.get_by_text("Nothing measured yet").first.wait_for()
+
+    # Measuring fills the figures. It can be stopped, what was found stays, and it can be begun again.
+    notebook.press("Measure")
+    notebook.until(lambda: figures_with(notebook, "bits per byte"), "the first figure")
+    notebook.press("Stop")
+    notebook.until(lambda: "stopped; what was measured stays" in notebook.text(), "the stop")
+    assert figures_with(notebook, "bits per byte")
+    notebook.press("Measure")
+    notebook.until(lambda: "measured (" in notebook.text(), "the end of the measuring", 300)
+    notebook.until(lambda: len(figures_with(notebook, "score, %")[0]["traces"]) == 3, "all scores")
+    (scores,) = figures_with(notebook, "score, %")
+    assert [trace["name"] for trace in scores["traces"]] == [*models, "chance"]
+    assert [trace["points"] for trace in scores["traces"]] == [4, 4, 1]
+    page.get_by_text("also how it got there").click()
+    notebook.until(lambda: "accuracy if not thinking" in notebook.text(), "how answers came about")
+
+    # Differences, growth over the training, calibration.
+    assert len(figures_with(notebook, "difference")) == 1
+    assert len(figures_with(notebook, "problems")) == 1
+    assert len(figures_with(notebook, "confidence")) == 1
+    (trend,) = [figure for figure in notebook.figures() if figure["title"] == "Scores over training"]
+    assert all(trace["x"] == [steps[0], steps[-1]] for trace in trend["traces"])
+    page.locator("marimo-dropdown", has_text="from").locator("select").first.select_option(models[1])
+    notebook.until(lambda: "Choose two models" in notebook.text(), "no difference from itself")
+    page.locator("marimo-dropdown", has_text="from").locator("select").first.select_option(models[0])
+    notebook.until(lambda: figures_with(notebook, "difference"), "the difference again")
+
+    # Problem by problem.
+    page.locator("marimo-dropdown", has_text="task").locator("select").select_option("arc")
+    notebook.until(lambda: page.locator(".pc-example .option").count() >= 4 * 2 * 3, "rated choices")
+    for kind, is_kind in KINDS.items():
+        page.get_by_role("radio", name=kind).click()
+        notebook.until(lambda: all(map(is_kind, marks(notebook))), f"only {kind} ones")  # noqa: B023
+    page.get_by_role("radio", name="all").click()
+    notebook.until(lambda: len(marks(notebook)) == 4, "all problems")
+    search = page.get_by_placeholder("any text")
+    search.fill("no problem holds this")
+    notebook.until(lambda: "No such problem." in notebook.text(), "the search")
+
+    # A report.
+    notebook.press("Write a report")
+    notebook.until(lambda: "Wrote report.html" in notebook.text(), "the report")
+    assert "base@" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_a_run_it_says_what_to_do(open_notebook: "OpenNotebook"):
+    notebook = open_notebook("eval")
+    notebook.until(lambda: "Train a model first" in notebook.text(), "what to do")
+    notebook.press("Measure")
+    notebook.until(lambda: "choose a checkpoint first" in notebook.text(), "the complaint")

@@ -1,0 +1,61 @@
+"""The tokenizer notebook without a browser: as a script, exported, and run by another program."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from picochat.tokenizer.tokenizer import Tokenizer
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "tokenizer.py"
+TEXT = "the cat sat on the mat\n\nthe dog sat on the log\n\nthe end of the tale of the cat\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120)
+
+
+def test_as_a_script_it_does_what_the_command_does(folder: Path):
+    options = ("--data", "text.txt", "--vocab-size", "280")
+    done = run(NOTEBOOK, "--", *options, "--out", "notebook")
+    assert done.returncode == 0, done.stderr
+    expected = run("-m", "picochat", "tokenizer", "train", *options, "--out", "command")
+    assert (folder / "notebook/tokenizer.json").read_bytes() == (
+        folder / "command/tokenizer.json"
+    ).read_bytes()
+    said, of_command = (one.stdout.split(", from")[1].rpartition(",")[0] for one in (done, expected))
+    assert said == of_command
+    exported = run("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
+    assert exported.returncode == 0, exported.stderr
+    flat = run("flat.py", *options, "--out", "flat")
+    assert flat.returncode == 0, flat.stderr
+    assert (folder / "flat/tokenizer.json").read_bytes() == (folder / "command/tokenizer.json").read_bytes()
+
+
+def test_a_mistake_is_one_line(folder: Path):
+    for options in (["--data", "missing.txt"], ["--vocab-size", "3"]):
+        done = run(NOTEBOOK, "--", *options)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert "Traceback" not in done.stderr
+    assert not (folder / "tok").exists()
+
+
+def test_another_program_can_run_it(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--data", "text.txt", "--vocab-size", "276", "--out", "tok"])
+    from notebooks import tokenizer as notebook
+
+    _, defined = notebook.app.run()
+    assert defined["tokenizer"].vocab_size == 276
+    assert defined["sizes"] == [272, 273, 274, 275, 276]
+    assert Tokenizer.load("tok").merges == defined["tokenizer"].merges
+    assert set(defined["ratios"]) > {"prose", "code", "numbers"}
+    assert all(len(ratio_S) == 5 for ratio_S in defined["ratios"].values())

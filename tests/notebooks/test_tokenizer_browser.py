@@ -1,0 +1,135 @@
+"""The tokenizer notebook in a browser: every control is used, and the page follows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from picochat.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tests.notebooks.browser import Notebook, OpenNotebook
+
+pytest_plugins = ["tests.notebooks.browser"]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+TEXT = "the cat sat on the mat, and the hat is that of the cat\n\nthe dog sat on the log in the fog\n\n" * 3
+
+
+def boxes(notebook: "Notebook") -> list[list[str]]:
+    """Return the tokens of each view of tokens on the page, from the top."""
+    return notebook.page.locator("div.pc-tokens").evaluate_all(
+        "views => views.map(view => [...view.querySelectorAll('.pc-token')].map(box => box.innerText))"
+    )
+
+
+@pytest.fixture
+def notebook(open_notebook: "OpenNotebook", tmp_path: Path) -> "Notebook":
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    notebook = open_notebook("tokenizer", "--data", "text.txt", "--vocab-size", "300")
+    notebook.page.get_by_text("merges learned").wait_for()
+    notebook.until(lambda: len(notebook.figures()) >= 4, "the figures")
+    return notebook
+
+
+def test_every_control(notebook: "Notebook", tmp_path: Path):
+    page = notebook.page
+
+    # The vocabulary slider: fewer ids, more tokens, at the left end a token for every byte.
+    notebook.until(lambda: len(boxes(notebook)) > 8, "the token views")
+    many = len(boxes(notebook)[0])
+    size = notebook.slider("ids in the vocabulary")
+    size.press("Home")
+    text = page.locator("textarea").first.input_value()
+    notebook.until(lambda: len(boxes(notebook)[0]) == len(text.encode()), "a token for every byte")
+    notebook.until(
+        lambda: notebook.curve("bytes per token", "272 ids")[0] == [272, 272], "the size marked in the figure"
+    )
+    size.press("End")
+    notebook.until(lambda: len(boxes(notebook)[0]) == many, "the large vocabulary again")
+
+    # My own text, with the ids.
+    page.locator("textarea").first.fill("the cat\nthat é")
+    tokenizer = Tokenizer.from_merges([], 272)
+    notebook.until(lambda: "·cat" in "".join(boxes(notebook)[0]), "my text")
+    assert boxes(notebook)[0][-1] == "a9"
+    page.get_by_text("show the ids").click()
+    notebook.until(lambda: any("\n" in box for box in boxes(notebook)[0]), "ids below the tokens")
+    tip = page.locator(".pc-token").first.get_attribute("data-tip")
+    assert tip is not None
+    assert tip.startswith("id ")
+    assert "bytes " in tip
+
+    # Merge by merge: bytes first, then the pair that comes next is ringed, at last the finished tokens.
+    made = notebook.slider("merges made")
+    made.press("Home")
+    num_bytes = len("the cat\nthat é".encode())
+    notebook.until(lambda: len(boxes(notebook)[1]) == num_bytes, "bytes")
+    stepper = page.locator("div.pc-tokens").nth(1)
+    assert stepper.locator(".ring").count() >= 2
+    made.press("ArrowRight")
+    notebook.until(lambda: len(boxes(notebook)[1]) < num_bytes, "one merge")
+    made.press("End")
+    notebook.until(lambda: "No merge is left" in notebook.text(), "the finished tokens")
+    assert stepper.locator(".ring").count() == 0
+
+    # A token of the table, taken apart.
+    (before,) = [figure["title"] for figure in notebook.figures() if "made of" in figure["title"]]
+    page.locator("marimo-table").get_by_role("checkbox").nth(0).click()
+    notebook.until(
+        lambda: [f for f in notebook.figures() if "made of" in f["title"] and f["title"] != before],
+        "another token taken apart",
+    )
+
+    # Two side by side: the same vocabulary differs nowhere; a saved one is found by its folder.
+    rival = page.locator("marimo-slider", has_text="ids").last.get_by_role("slider")
+    rival.press("End")
+    notebook.until(lambda: page.locator(".ring").count() == 0, "no difference from itself")
+    rival.press("Home")
+    notebook.until(lambda: page.locator(".ring").count() > 4, "rings where they differ")
+    tokenizer.save(tmp_path)
+    page.locator("select", has_text="a saved tokenizer").select_option("a saved tokenizer")
+    notebook.until(lambda: "Name a folder" in notebook.text(), "the request for a folder")
+    path = page.get_by_placeholder("a folder, a tokenizer.json or a run")
+    path.fill("nowhere")
+    path.press("Enter")
+    notebook.until(lambda: "no run called 'nowhere'" in notebook.text(), "the complaint")
+    path.fill(str(tmp_path))
+    path.press("Enter")
+    notebook.until(lambda: "the other, 272 ids" in notebook.text(), "the saved tokenizer")
+
+    # What looks like a control token stays text.
+    trick = page.locator('marimo-text[data-initial-value*="user_end"] input')
+    trick.fill("<|bos|>" * 3)
+    notebook.until(lambda: "0 of them special" in notebook.text(), "the proof")
+    as_text, as_turn = boxes(notebook)[-2:]
+    assert "<|bos|>" not in as_text
+    assert [box for box in as_turn if len(box) > 5] == [
+        "<|bos|>",
+        "<|user_start|>",
+        "<|user_end|>",
+        "<|assistant_start|>",
+        "<|assistant_end|>",
+    ]
+
+
+def test_learn_again_and_save(notebook: "Notebook", tmp_path: Path):
+    page = notebook.page
+    (tmp_path / "other.txt").write_text("zum Zoo, zum Zoo, zum Zoo zum", encoding="utf-8")
+    page.get_by_placeholder("the built-in world").fill("nowhere.txt")
+    notebook.press("Learn")
+    notebook.until(lambda: "no such file or folder" in notebook.text(), "the complaint")
+    page.get_by_placeholder("the built-in world").fill("other.txt")
+    notebook.press("Learn")
+    notebook.until(
+        lambda: "29\n" in notebook.text() and "characters read" in notebook.text(), "the new lesson"
+    )
+    notebook.until(lambda: "Not saved yet" in notebook.text(), "the end of the page")
+    folder = page.locator("marimo-text", has_text="folder").last.locator("input")
+    folder.fill("mine/tok")
+    folder.press("Enter")
+    notebook.press("Save the tokenizer")
+    notebook.until(lambda: "Saved" in notebook.text(), "the confirmation")
+    saved = Tokenizer.load(tmp_path / "mine/tok")
+    assert saved.token_bytes(saved.encode(" Zoo")[0]) == b" Zoo"
+    assert "picochat pretrain --tokenizer mine/tok --data other.txt" in notebook.text()
