@@ -75,6 +75,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
+        self.kernels = "auto"
+        """What training and decoding compute this model with (picochat.kernels.choice)."""
         rows, kv_dim = config.padded_vocab_size, config.n_kv_head * config.head_dim
         self.wte = nn.Embedding(rows, config.n_embd)
         self.h = nn.ModuleList([Block(config, layer) for layer in range(config.n_layer)])

@@ -60,12 +60,19 @@ class GroupedOptimizer:
     """Updates all groups. State tensors are named as in the Rust picochat's optimizer.safetensors."""
 
     def __init__(
-        self, groups: list[Group], *, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+        self,
+        groups: list[Group],
+        *,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+        kernels: str = "auto",
     ) -> None:
         self.groups = groups
         self.momentum = momentum
         self.dtype = dtype
         """What the orthogonalisation of muon is computed in."""
+        self.kernels = kernels
+        """Where it says plain, each matrix is updated by itself, and AdamW is not one operation."""
         self.adamw: dict[str, AdamWState] = {}
         self.muon: dict[str, torch.Tensor] = {}
         for group in groups:
@@ -90,8 +97,9 @@ class GroupedOptimizer:
         for group in self.groups:
             active = {n: p for n, p in group.parameters.items() if p.grad is not None}
             if group.kind == "adamw" and active:
-                first = next(iter(active.values()))
-                update = adamw_update if first.device.type in ("cpu", "cuda") else adamw_update_plain
+                device = next(iter(active.values())).device.type
+                is_fused = device in ("cpu", "cuda") and self.kernels != "plain"
+                update = adamw_update if is_fused else adamw_update_plain
                 update(
                     list(active.values()),
                     [self.adamw[name] for name in active],
@@ -104,10 +112,10 @@ class GroupedOptimizer:
                 self._muon_step(group, active, factor)
 
     def _muon_step(self, group: Group, active: dict[str, torch.nn.Parameter], factor: float) -> None:
-        by_shape: dict[torch.Size, list[str]] = {}
+        stacks: dict[object, list[str]] = {}
         for name, parameter in active.items():
-            by_shape.setdefault(parameter.shape, []).append(name)
-        for names in by_shape.values():
+            stacks.setdefault(name if self.kernels == "plain" else parameter.shape, []).append(name)
+        for names in stacks.values():
             muon_update(
                 [active[name] for name in names],
                 [self.muon[name] for name in names],
