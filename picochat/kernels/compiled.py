@@ -6,6 +6,9 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
 
 def _choose_vectors() -> None:
@@ -65,3 +68,37 @@ def narrow(x):
     """Return a finite float32 rounded to bfloat16, to even, as uint16."""
     bits = np.float32(x).view(np.uint32)
     return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+
+def to_float32(value):
+    """Return a float32, int8 or (as uint16) bfloat16 number as float32; for compiled loops only."""
+    raise NotImplementedError
+
+
+@overload(to_float32, inline="always")
+def _to_float32(value):
+    if value == types.uint16:
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: np.float32(value)
+
+
+def from_float32(value, like):
+    """Return a float32 as the kind of number that the array `like` holds; for compiled loops only."""
+    raise NotImplementedError
+
+
+@overload(from_float32, inline="always")
+def _from_float32(value, like):
+    if like.dtype == types.uint16:
+        return lambda value, like: narrow(value)
+    return lambda value, like: value
+
+
+@intrinsic
+def pointer(typingctx, address):
+    """Return an integer as the address of memory, for numba.carray."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
