@@ -14,6 +14,7 @@ from picochat.engine.events import Event, Token
 from picochat.engine.options import SamplingOptions
 from picochat.engine.reasoning import AnswerState
 from picochat.engine.sampler import Sampler, UniformStream
+from picochat.kernels.decode import next_logits
 from picochat.model.cache import KVCache
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
@@ -102,7 +103,7 @@ class DecodeBatch:
         T = min(len(row.pending) for row in self.rows)
         self._make_room(T)
         ids_BT = torch.tensor([row.pending[:T] for row in self.rows], device=self.model.device)
-        logits_BV = self.model(ids_BT, cache=self.cache, last_only=True)[:, 0]
+        logits_BV = next_logits(self.model, ids_BT, self.cache)
         for row in self.rows:
             del row.pending[:T]
         tokens = self._sample(logits_BV)

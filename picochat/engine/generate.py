@@ -15,6 +15,7 @@ from picochat.engine.events import Completion, Event
 from picochat.engine.options import MAX_SEED, SamplingOptions
 from picochat.engine.reasoning import AnswerState, forbidden_ids
 from picochat.errors import UserError
+from picochat.kernels.decode import next_logits
 from picochat.model.cache import KVCache
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
@@ -166,7 +167,7 @@ class Engine:
         self._check(prompt_ids)
         shared = self._truncate_to_shared(prompt_ids)
         ids_1T = torch.tensor([list(prompt_ids[shared:])], device=self.model.device)
-        logits_V = self.model(ids_1T, cache=self._cache, last_only=True)[0, 0]
+        logits_V = next_logits(self.model, ids_1T, self._cache)[0]
         self._held = list(prompt_ids)
         return logits_V
 

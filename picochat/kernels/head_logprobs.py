@@ -8,8 +8,10 @@ N: positions, D: width, V: vocabulary, P: padded vocabulary, C: positions of one
 
 import torch
 
-from picochat.kernels.head_loss import CHUNK_LOGITS
 from picochat.model.gpt import SOFTCAP, softcap
+
+CHUNK_LOGITS = 1 << 21
+"""Logits computed at a time: 8 MiB in float32."""
 
 
 def head_logprobs_plain(

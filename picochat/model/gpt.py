@@ -75,6 +75,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
+        self.kernels = "auto"
+        """What training and decoding compute this model with (picochat.kernels.choice)."""
         rows, kv_dim = config.padded_vocab_size, config.n_kv_head * config.head_dim
         self.wte = nn.Embedding(rows, config.n_embd)
         self.h = nn.ModuleList([Block(config, layer) for layer in range(config.n_layer)])
@@ -126,7 +128,7 @@ class GPT(nn.Module):
             positions_BT = cache.positions(T)[:1] if cache.is_uniform else cache.positions(T)
             num_keys = max(cache.lengths) + T
         context = {
-            "rope": self._rope(positions_BT, num_keys),
+            "rope": self.rope_at(positions_BT, num_keys),
             "visible": Visible(positions_BT, num_keys),
             "cache": cache,
             "weights": None if inspection is None else inspection.attention_LBHTS,
@@ -163,8 +165,9 @@ class GPT(nn.Module):
         )
         return loss.view_as(targets_BT)
 
-    def _rope(self, positions_BT: torch.Tensor, num_keys: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the cosines and sines of the given positions from tables that grow when needed."""
+    def rope_at(self, positions_BT: torch.Tensor, num_keys: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the cosines and sines (..., 1, K / 2) of positions under `num_keys`, from tables that grow when
+        needed."""
         tables = self._rope_tables
         if tables is None or tables[0].shape[0] < num_keys or tables[0].device != positions_BT.device:
             num_positions = max(num_keys, self.config.sequence_len)

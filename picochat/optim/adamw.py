@@ -68,12 +68,18 @@ def adamw_update_plain(
     eps: float,
     weight_decay: float,
 ) -> None:
-    """Do what `adamw_update` does, written as the formula; for devices without the fused kernel."""
-    for parameter, state in zip(parameters, states, strict=True):
-        assert parameter.grad is not None
+    """Do what `adamw_update` does, one operation after another over all parameters."""
+    grads = [parameter.grad for parameter in parameters]
+    means, squares = [state.m for state in states], [state.v for state in states]
+    for state in states:
         state.step += 1
-        state.m.lerp_(parameter.grad, 1 - betas[0])
-        state.v.lerp_(parameter.grad.square(), 1 - betas[1])
-        mean = state.m / (1 - betas[0] ** state.step.item())
-        square = state.v / (1 - betas[1] ** state.step.item())
-        parameter.mul_(1 - lr * weight_decay).sub_(lr * mean / (square.sqrt() + eps))
+    torch._foreach_lerp_(means, grads, 1 - betas[0])  # pyright: ignore[reportCallIssue, reportArgumentType]
+    torch._foreach_mul_(squares, betas[1])
+    torch._foreach_addcmul_(squares, grads, grads, 1 - betas[1])  # pyright: ignore[reportCallIssue, reportArgumentType]
+    roots = torch._foreach_sqrt(squares)
+    torch._foreach_div_(roots, [(1 - betas[1] ** state.step.item()) ** 0.5 for state in states])
+    torch._foreach_add_(roots, eps)
+    if weight_decay:
+        torch._foreach_mul_(parameters, 1 - lr * weight_decay)
+    steps = [-lr / (1 - betas[0] ** state.step.item()) for state in states]
+    torch._foreach_addcdiv_(parameters, means, roots, steps)

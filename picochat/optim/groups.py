@@ -71,11 +71,14 @@ class GroupedOptimizer:
         momentum: float = 0.95,
         dtype: torch.dtype = torch.float32,
         peers: Peers | None = None,
+        kernels: str = "auto",
     ) -> None:
         self.groups = groups
         self.momentum = momentum
         self.dtype = dtype
         """What the orthogonalisation of muon is computed in."""
+        self.kernels = kernels
+        """Where it says plain, each matrix is updated by itself, and AdamW is not one operation."""
         kinds: dict[str, dict[str, torch.nn.Parameter]] = {"muon": {}, "adamw": {}}
         for group in groups:
             kinds[group.kind] |= group.parameters
@@ -124,8 +127,9 @@ class GroupedOptimizer:
                 del active[name]
         if not active:
             return
-        first = next(iter(active.values()))
-        update = adamw_update if first.device.type in ("cpu", "cuda") else adamw_update_plain
+        device = next(iter(active.values())).device.type
+        is_fused = device in ("cpu", "cuda") and self.kernels != "plain"
+        update = adamw_update if is_fused else adamw_update_plain
         update(
             list(active.values()),
             [self.adamw[name] for name in active],
@@ -136,12 +140,13 @@ class GroupedOptimizer:
         )
 
     def _muon_step(self, group: Group, active: dict[str, torch.Tensor], factor: float) -> None:
-        by_shape: dict[torch.Size, list[str]] = {}
+        stacks: dict[object, list[str]] = {}
         for name, part in active.items():
             # Rows that are missing here are no reason to leave the others waiting.
             if part.numel() or self.division.peers.is_sharded:
-                by_shape.setdefault(group.parameters[name].shape, []).append(name)
-        for shape, names in by_shape.items():
+                key = name if self.kernels == "plain" else group.parameters[name].shape
+                stacks.setdefault(key, []).append(name)
+        for names in stacks.values():
             muon_update(
                 [active[name] for name in names],
                 [self.muon[name] for name in names],
@@ -149,7 +154,7 @@ class GroupedOptimizer:
                 momentum=self.momentum,
                 weight_decay=group.weight_decay,
                 orthogonalize=self._orthogonalize,
-                shape=shape,
+                shape=group.parameters[names[0]].shape,
             )
 
     def _orthogonalize(self, rows_NrC: torch.Tensor) -> torch.Tensor:

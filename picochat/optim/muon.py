@@ -23,6 +23,11 @@ POLAR_EXPRESS = tuple(
 """Coefficients (a, b, c) of the first five iterations (Amsel et al. 2025, arXiv 2505.16932)."""
 
 
+GRAM_STEPS = 3
+"""Iterations after which the short form returns to the matrix itself: rounding that grows in the Gram matrix
+alone would make gradients of low rank come out wrong."""
+
+
 def orthogonalize(x_NRC: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
     """Return the nearest semi-orthogonal matrix of each of `x_NRC`, to about 20 %, in `dtype`.
 
@@ -31,10 +36,41 @@ def orthogonalize(x_NRC: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> t
     is_tall = x_NRC.shape[1] > x_NRC.shape[2]
     x_NRC = (x_NRC.mT if is_tall else x_NRC).to(dtype)
     x_NRC = x_NRC / (1.01 * x_NRC.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for a, b, c in POLAR_EXPRESS:
+    # bfloat16 has not the digits for the short form, and a square matrix nothing to save by it.
+    if dtype == torch.float32 and x_NRC.shape[2] >= 2 * x_NRC.shape[1]:
+        x_NRC = iterate_gram(iterate_gram(x_NRC, POLAR_EXPRESS[:GRAM_STEPS]), POLAR_EXPRESS[GRAM_STEPS:])
+    else:
+        x_NRC = iterate(x_NRC, POLAR_EXPRESS)
+    return x_NRC.mT if is_tall else x_NRC
+
+
+Coefficients = tuple[tuple[float, float, float], ...]
+
+
+def iterate(x_NRC: torch.Tensor, coefficients: Coefficients) -> torch.Tensor:
+    """Return X after X = a X + (b A + c A^2) X for each (a, b, c)."""
+    for a, b, c in coefficients:
         gram = x_NRC @ x_NRC.mT
         x_NRC = torch.baddbmm(x_NRC, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x_NRC, beta=a)
-    return x_NRC.mT if is_tall else x_NRC
+    return x_NRC
+
+
+def iterate_gram(x_NRC: torch.Tensor, coefficients: Coefficients) -> torch.Tensor:
+    """Do what `iterate` does with two large products in all.
+
+    X = P X with P = a + b A + c A^2 turns A into P A P, so that only R x R matrices take part until the
+    product of all P meets X.
+    """
+    gram = x_NRC @ x_NRC.mT
+    product = None
+    for index, (a, b, c) in enumerate(coefficients):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor if product is None else factor @ product
+        if index + 1 < len(coefficients):
+            gram = factor @ gram @ factor
+    assert product is not None
+    return product @ x_NRC
 
 
 @torch.no_grad()

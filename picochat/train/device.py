@@ -46,15 +46,20 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtypes[name]
 
 
-def prepare_training(device: torch.device) -> None:
-    """Set what makes this process train fast on `device`."""
-    torch.set_float32_matmul_precision("high")
-    if device.type == "cpu":
-        # "medium" sends float32 products to oneDNN, which beats the BLAS that torch picks by itself on many
-        # processors. Where it means bfloat16 instead (AMX), float32 would no longer be what was asked for.
+def prepare_training(device: torch.device, kernels: str = "auto") -> None:
+    """Set what makes this process train fast on `device` (`kernels` as in picochat.kernels.choice)."""
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" and kernels != "plain" else "highest")
+    if device.type != "cpu" or kernels == "plain":
+        return
+    # "medium" sends float32 products to oneDNN. On all but Intel's processors torch's own BLAS (MKL) leaves
+    # half of the vector unit idle, and oneDNN does not; on Intel's, MKL is the faster one. By name and not by
+    # measurement: the same machine must round alike every time. Where "medium" means bfloat16 instead (AMX),
+    # float32 would no longer be what was asked for.
+    if "Intel" not in str(torch.cpu.get_capabilities().get("cpu_name")):
         torch.set_float32_matmul_precision("medium")
         if _product_error() > 1e-5:
             torch.set_float32_matmul_precision("highest")
+    if kernels == "auto":
         keep_large_buffers()
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from picochat.engine.options import SamplingOptions
 from picochat.errors import UserError
+from picochat.kernels.choice import Kernels
 from picochat.optim.options import OptimizerOptions
 
 
@@ -41,6 +42,9 @@ class RunOptions(OptimizerOptions):
     """What products are computed in; weights and optimizer stay float32."""
     shard: bool = False
     """Divide the weights among the processes that torchrun starts, for models that do not fit one device."""
+    kernels: Kernels = "auto"
+    """auto: the fastest for the device; portable: nothing compiled at run time, no allocator setting; plain:
+    every operation as its formula is written, for comparison."""
     eval_every: int = 100
     """Steps between validations (0: only at the start and the end)."""
     sample_every: int = 100

@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 
 from picochat.data.batch import IGNORE, Batch
-from picochat.kernels.head_logprobs import head_logprobs
+from picochat.kernels.head_logprobs import head_logprobs, head_logprobs_plain
 from picochat.model.gpt import GPT
 from picochat.train.trainer import LossSum
 
@@ -42,7 +42,8 @@ def chosen_logprobs(
     chosen_BT = targets_BT != IGNORE
     x_ND = model.hidden(ids_BT)[chosen_BT]
     weight_PD = model.lm_head.weight
-    return head_logprobs(x_ND, weight_PD, targets_BT[chosen_BT], model.config.vocab_size, temperature)
+    logprobs = head_logprobs_plain if model.kernels == "plain" else head_logprobs
+    return logprobs(x_ND, weight_PD, targets_BT[chosen_BT], model.config.vocab_size, temperature)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def local_device(name: str) -> torch.device:
 def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOptions) -> Trainer:
     """Put `model` on its device and return the trainer that the options describe."""
     device = local_device(options.device)
-    prepare_training(device)
+    prepare_training(device, options.kernels)
     world = World.from_env(device.type)
     options.check_rows(world.size)
     dtype = pick_dtype(options.dtype, device)
@@ -44,8 +44,14 @@ def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOpti
     else:
         model.to(device)
     model.compute_dtype = dtype
-    groups = build_groups(model, options)
-    optimizer = GroupedOptimizer(groups, momentum=options.momentum, dtype=dtype, peers=world)
+    model.kernels = options.kernels
+    optimizer = GroupedOptimizer(
+        build_groups(model, options),
+        momentum=options.momentum,
+        dtype=dtype,
+        kernels=options.kernels,
+        peers=world,
+    )
     schedule = Schedule(steps=options.steps, warmup=options.warmup, warmdown=options.warmdown)
     return Trainer(
         model,

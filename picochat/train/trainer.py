@@ -59,7 +59,10 @@ class CrossEntropy:
         """Return the summed loss in nats."""
         x_ND = model.hidden(batch.ids_BT).flatten(0, 1)
         targets_N = batch.targets_BT.flatten()
-        return LossSum(total=head_loss(x_ND, model.lm_head.weight, targets_N, model.config.vocab_size))
+        vocab_size = model.config.vocab_size
+        return LossSum(
+            total=head_loss(x_ND, model.lm_head.weight, targets_N, vocab_size, kernels=model.kernels)
+        )
 
 
 class Trainer:

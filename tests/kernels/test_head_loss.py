@@ -1,6 +1,7 @@
 """The fused loss head against its plain twin, and the allocator switch."""
 
 import platform
+from functools import partial
 
 import pytest
 import torch
@@ -22,26 +23,31 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return x_ND.requires_grad_(), weight_PD.requires_grad_(), targets_N
 
 
+@pytest.fixture(params=["auto", "portable"])
+def fused(request):
+    return partial(head_loss, kernels=request.param)
+
+
 def value_and_grads(function, x, weight, targets, factor: float = 1.0):
     loss = function(x, weight, targets, VOCAB)
     return loss.detach(), *torch.autograd.grad(factor * loss, (x, weight))
 
 
-@pytest.mark.parametrize("chunk_logits", [1, 700, 1 << 21], ids=["single rows", "odd chunks", "one chunk"])
+@pytest.mark.parametrize("chunk", [1, 7, 64], ids=["single rows", "odd chunks", "one chunk"])
 @pytest.mark.parametrize("ignored", ["none", "some", "first chunk", "all"])
 @pytest.mark.parametrize("factor", [1.0, -0.37])
-def test_equals_the_plain_twin(chunk_logits, ignored, factor, inputs, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk_logits)
+def test_equals_the_plain_twin(chunk, ignored, factor, inputs, fused, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 4 * VOCAB * chunk)
     x, weight, targets = inputs
     where = {"none": slice(0, 0), "some": slice(0, None, 3), "first chunk": slice(0, 10), "all": slice(None)}
     targets[where[ignored]] = IGNORE
-    fused = value_and_grads(head_loss, x, weight, targets, factor)
+    mine = value_and_grads(fused, x, weight, targets, factor)
     plain = value_and_grads(head_loss_plain, x, weight, targets, factor)
-    for a, b in zip(fused, plain, strict=True):
+    for a, b in zip(mine, plain, strict=True):
         assert a.dtype == torch.float32
         torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5)
     if ignored == "all":
-        assert all((tensor == 0).all() for tensor in fused)
+        assert all((tensor == 0).all() for tensor in mine)
 
 
 def test_positions_without_target_are_masked_where_they_are_not_skipped(inputs):
@@ -50,7 +56,7 @@ def test_positions_without_target_are_masked_where_they_are_not_skipped(inputs):
     targets[::4] = IGNORE
 
     def masked(x, weight, targets, vocab_size):
-        return module._HeadLoss.apply(x, weight, targets, vocab_size)
+        return module._HeadLoss.apply(x, weight, targets, vocab_size, "portable")
 
     for a, b in zip(
         value_and_grads(masked, x, weight, targets),
@@ -60,16 +66,16 @@ def test_positions_without_target_are_masked_where_they_are_not_skipped(inputs):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5)
 
 
-def test_rows_that_pad_the_vocabulary_get_no_gradient(inputs):
-    _, _, grad_weight = value_and_grads(head_loss, *inputs)
+def test_rows_that_pad_the_vocabulary_get_no_gradient(inputs, fused):
+    _, _, grad_weight = value_and_grads(fused, *inputs)
     assert (grad_weight[VOCAB:] == 0).all()
     assert (grad_weight[:VOCAB] != 0).any(dim=1).all()
 
 
-def test_gradients_are_those_of_finite_differences(inputs):
+def test_gradients_are_those_of_finite_differences(inputs, fused):
     x, weight, targets = (tensor.detach() for tensor in inputs)
     direction = torch.randn(N, D, generator=torch.Generator().manual_seed(1)).double()
-    _, grad_x, _ = value_and_grads(head_loss, *inputs)
+    _, grad_x, _ = value_and_grads(fused, *inputs)
     step = 1e-5
     there, back = (
         head_loss_plain((x.double() + sign * step * direction), weight.double(), targets, VOCAB).double()
@@ -81,26 +87,61 @@ def test_gradients_are_those_of_finite_differences(inputs):
     )
 
 
-def test_bfloat16_stays_near_float32(inputs):
+def test_bfloat16_stays_near_float32(inputs, fused):
     x, weight, targets = inputs
     exact = value_and_grads(head_loss_plain, x, weight, targets)
-    rounded = value_and_grads(head_loss, x.detach().bfloat16().requires_grad_(), weight, targets)
+    rounded = value_and_grads(fused, x.detach().bfloat16().requires_grad_(), weight, targets)
     assert [tensor.dtype for tensor in rounded] == [torch.float32, torch.bfloat16, torch.float32]
     for a, b in zip(rounded, exact, strict=True):
         assert (a.float() - b).norm() / b.norm() < 0.03
 
 
-def test_without_gradients_it_is_only_the_value(inputs):
+def test_without_gradients_it_is_only_the_value(inputs, fused):
     x, weight, targets = inputs
     with torch.no_grad():
-        loss = head_loss(x, weight, targets, VOCAB)
+        loss = fused(x, weight, targets, VOCAB)
     assert not loss.requires_grad
     torch.testing.assert_close(loss, head_loss_plain(x, weight, targets, VOCAB).detach())
 
 
-def test_huge_logits_stay_finite(inputs):
+def test_the_gradient_is_there_once(inputs, fused):
     x, weight, targets = inputs
-    for tensor in value_and_grads(head_loss, (x.detach() * 1e6).requires_grad_(), weight, targets):
+    loss = fused(x, weight, targets, VOCAB)
+    loss.backward(retain_graph=True)
+    with pytest.raises(AssertionError, match="only once"):
+        loss.backward()
+
+
+def test_a_large_vocabulary_of_many_blocks(fused):
+    """Several blocks of the compiled loop and several tiles of the portable one, the last ones cut."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(600, 8, generator=generator).requires_grad_()
+    weight = (3 * torch.randn(1344, 8, generator=generator)).requires_grad_()
+    targets = torch.randint(1300, (600,), generator=generator)
+    mine, plain = (
+        (loss := function(x, weight, targets, 1300), *torch.autograd.grad(loss, (x, weight)))
+        for function in (fused, head_loss_plain)
+    )
+    for a, b in zip(mine, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_threads_do_not_change_it(inputs):
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(value_and_grads(head_loss, *inputs))
+    finally:
+        torch.set_num_threads(threads)
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_huge_logits_stay_finite(inputs, fused):
+    x, weight, targets = inputs
+    for tensor in value_and_grads(fused, (x.detach() * 1e6).requires_grad_(), weight, targets):
         assert tensor.isfinite().all()
 
 

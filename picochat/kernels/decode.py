@@ -1,0 +1,153 @@
+"""One token for each row of a cache: the whole step as one compiled function where the processor decodes.
+
+A small model's step in plain PyTorch is some 150 operations, each of which costs more than its arithmetic. What
+is left in the compiled step is the reading of the weights, once.
+"""
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import nn
+
+from picochat.kernels.threads import in_parallel
+from picochat.model.cache import KVCache
+from picochat.model.gpt import GPT
+from picochat.model.int8 import Int8Embedding, Int8Linear
+
+SHARED_BYTES = 4 << 20
+"""A head smaller than this is not worth waking other threads for."""
+
+
+def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tensor:
+    """Append `ids_BT` to the rows of `cache`; return the logits (B, V) of the token that follows each row.
+
+    It is `model(ids_BT, cache=cache, last_only=True)[:, 0]` to rounding: the compiled step sums in another order,
+    and keeps float32 where a bfloat16 model rounds between operations. Raises IndexError for an unknown id.
+    """
+    if ids_BT.shape[1] == 1 and model.kernels == "auto" and model.device.type == "cpu":
+        plan = _plan_of(model)
+        if plan is not None:
+            return plan.step(ids_BT[:, 0], cache)
+    return model(ids_BT, cache=cache, last_only=True)[:, 0]
+
+
+@dataclass(kw_only=True)
+class _Plan:
+    """Where the numbers of a model lie, for the compiled step. They are not copied: training may go on."""
+
+    model: GPT
+    key: tuple[int, ...]
+    """Addresses of the weights, by which it is seen that the model got others."""
+    addresses: np.ndarray
+    table: np.ndarray
+    table_scale: np.ndarray
+    head: np.ndarray
+    head_scale: np.ndarray
+    gate_like: np.ndarray
+    windows: np.ndarray
+    kept: list[torch.Tensor]
+    """Converted tensors that `addresses` point to."""
+    rope: np.ndarray | None = None
+
+    def step(self, ids_B: torch.Tensor, cache: KVCache) -> torch.Tensor:
+        """Read one id per row; return the logits (B, V) of the next."""
+        from picochat.kernels import decode_loops as loops
+
+        assert max(cache.lengths) < cache.capacity
+        if int(ids_B.min()) < 0 or int(ids_B.max()) >= len(self.table):
+            raise IndexError(f"token ids are 0 to {self.model.config.vocab_size - 1}")
+        lambdas = torch.stack([self.model.resid_lambdas.detach(), self.model.x0_lambdas.detach()]).float()
+        x_BD = loops.blocks(
+            self.addresses,
+            self.table,
+            self.table_scale,
+            self.gate_like,
+            lambdas.numpy(),
+            self.windows,
+            ids_B.numpy(),
+            np.array(cache.lengths),
+            self._rope(cache.capacity),
+            _numbers(cache.keys_LBGCK),
+            _numbers(cache.values_LBGCK),
+        )
+        cache.advance([1] * len(ids_B))
+        logits_BV = torch.empty(len(ids_B), self.model.config.vocab_size)
+        out_BV, head, scale = logits_BV.numpy(), self.head, self.head_scale
+        if head.nbytes < SHARED_BYTES:
+            loops.head(head, scale, x_BD, out_BV, 0, out_BV.shape[1])
+        else:
+            in_parallel(lambda a, b: loops.head(head, scale, x_BD, out_BV, a, b), out_BV.shape[1])
+        return logits_BV
+
+    def _rope(self, capacity: int) -> np.ndarray:
+        if self.rope is None or self.rope.shape[1] < capacity:
+            cos, sin = self.model.rope_at(torch.arange(capacity), capacity)
+            self.rope = torch.stack((cos[:, 0], sin[:, 0])).contiguous().numpy()
+        return self.rope
+
+
+_plans: WeakKeyDictionary[GPT, _Plan | None] = WeakKeyDictionary()
+
+
+def _plan_of(model: GPT) -> _Plan | None:
+    """Return the plan of a model, None for one whose numbers are of several kinds."""
+    key = tuple(tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()))
+    if model not in _plans or ((plan := _plans[model]) is not None and plan.key != key):
+        _plans[model] = _make_plan(model, key)
+    return _plans[model]
+
+
+def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
+    from picochat.kernels import decode_loops as loops
+
+    kept: list[torch.Tensor] = []
+    addresses = np.zeros((model.config.n_layer, 9, 2), dtype=np.int64)
+    dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
+    gate_like = torch.empty(0)
+
+    def scale_of(module: nn.Module) -> torch.Tensor:
+        if not isinstance(module, Int8Linear | Int8Embedding):
+            return torch.empty(0)
+        kept.append(module.scale.detach().float().contiguous())
+        return kept[-1]
+
+    for layer, block in enumerate(model.h):
+        attn, mlp = block.attn, block.mlp
+        modules = {
+            loops.Q: attn.c_q,
+            loops.KEY: attn.c_k,
+            loops.VALUE: attn.c_v,
+            loops.OUT: attn.c_proj,
+            loops.UP: mlp.c_fc,
+            loops.DOWN: mlp.c_proj,
+        }
+        if attn.ve_gate is not None:
+            addresses[layer, loops.GATE, 0] = attn.ve_gate.weight.data_ptr()
+            gate_like = attn.ve_gate.weight.detach()[:0]
+            modules[loops.TABLE] = model.ve[str(layer)]
+        for column, module in modules.items():
+            scale = scale_of(module)
+            addresses[layer, column] = module.weight.data_ptr(), scale.data_ptr() if scale.numel() else 0
+            dtypes.add(module.weight.dtype)
+    if len(dtypes) > 1 or not all(tensor.is_contiguous() for tensor in model.parameters()):
+        return None
+    return _Plan(
+        model=model,
+        key=key,
+        addresses=addresses,
+        table=_numbers(model.wte.weight),
+        table_scale=scale_of(model.wte).numpy(),
+        head=_numbers(model.lm_head.weight),
+        head_scale=scale_of(model.lm_head).numpy(),
+        gate_like=_numbers(gate_like),
+        windows=np.array(model.config.windows),
+        kept=kept,
+    )
+
+
+def _numbers(tensor: torch.Tensor) -> np.ndarray:
+    """Return a view of a tensor; bfloat16, which numpy has not, as uint16."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

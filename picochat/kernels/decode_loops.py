@@ -1,0 +1,197 @@
+"""One decoding step of the whole model as compiled loops; what it computes is `GPT.forward`.
+
+B: rows, D: width, E: key/value width, H: query heads, G: key/value heads, K: channels of a head, L: layers,
+C: capacity of the cache, O, I: outputs and inputs of a matrix, V: vocabulary.
+
+All arithmetic is in float32; matrices, tables and the cache are float32, int8 or bfloat16 (as uint16), and are
+widened as they are read. A row is computed the same way whatever its mates.
+"""
+
+import numba
+import numpy as np
+
+from picochat.kernels.compiled import compiled, exp32, f32, from_float32, pointer, to_float32
+
+EPS = 1e-6
+WTE, Q, KEY, VALUE, OUT, UP, DOWN, GATE, TABLE = range(9)
+"""Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last two.
+Behind each address stands that of the float32 scales of an int8 matrix, or 0."""
+FOUR = 4
+GATE_CHANNELS = 32
+"""As in picochat.model.config, which compiled code cannot read."""
+
+
+@compiled
+def matrix(weight_OI, scale_O, x_BI, out_BO, first, last):
+    """out = x W^T for the outputs first..last; `scale_O` multiplies them, an empty one does not."""
+    B, I = x_BI.shape
+    for o in range(first, last):
+        scale = scale_O[o] if scale_O.size else f32(1.0)
+        b = 0
+        while b + FOUR <= B:
+            # Four rows of x share the reading of one row of weights.
+            s0 = s1 = s2 = s3 = f32(0.0)
+            for i in range(I):
+                w = to_float32(weight_OI[o, i])
+                s0 += w * x_BI[b, i]
+                s1 += w * x_BI[b + 1, i]
+                s2 += w * x_BI[b + 2, i]
+                s3 += w * x_BI[b + 3, i]
+            out_BO[b, o] = scale * s0
+            out_BO[b + 1, o] = scale * s1
+            out_BO[b + 2, o] = scale * s2
+            out_BO[b + 3, o] = scale * s3
+            b += FOUR
+        while b < B:
+            s = f32(0.0)
+            for i in range(I):
+                s += to_float32(weight_OI[o, i]) * x_BI[b, i]
+            out_BO[b, o] = scale * s
+            b += 1
+
+
+@compiled
+def head(weight_OI, scale_O, x_BI, logits_BV, first, last):
+    """Write the soft-capped logits of the tokens first..last."""
+    matrix(weight_OI, scale_O, x_BI, logits_BV, first, last)
+    for b in range(x_BI.shape[0]):
+        for v in range(first, last):
+            z = min(max(logits_BV[b, v] * f32(2 / 15), f32(-40.0)), f32(40.0))
+            logits_BV[b, v] = f32(15.0) - f32(30.0) / (exp32(z) + f32(1.0))
+
+
+@compiled
+def _norm(x_I, out_I):
+    square = f32(0.0)
+    for i in range(x_I.shape[0]):
+        square += x_I[i] * x_I[i]
+    scale = f32(1.0) / np.sqrt(square / f32(x_I.shape[0]) + f32(EPS))
+    for i in range(x_I.shape[0]):
+        out_I[i] = x_I[i] * scale
+
+
+@compiled
+def _rotate(x_HK, num_heads, cos_k, sin_k):
+    """Rotate and norm each head in place."""
+    half = cos_k.shape[0]
+    for h in range(num_heads):
+        for k in range(half):
+            a, b = x_HK[h * 2 * half + k], x_HK[h * 2 * half + half + k]
+            x_HK[h * 2 * half + k] = a * cos_k[k] + b * sin_k[k]
+            x_HK[h * 2 * half + half + k] = b * cos_k[k] - a * sin_k[k]
+        one = x_HK[h * 2 * half : (h + 1) * 2 * half]
+        _norm(one, one)
+
+
+@compiled
+def _attend(q_D, keys_GCK, values_GCK, first, length, scores, out_D):
+    """Write softmax(q k^T / sqrt(K)) v over the positions first..length for every query head."""
+    G, _, K = keys_GCK.shape
+    H = q_D.shape[0] // K
+    root = f32(1.0) / np.sqrt(f32(K))
+    for h in range(H):
+        g = h // (H // G)
+        q_K, out_K = q_D[h * K : (h + 1) * K], out_D[h * K : (h + 1) * K]
+        largest = f32(-np.inf)
+        for c in range(first, length):
+            s = f32(0.0)
+            for k in range(K):
+                s += q_K[k] * to_float32(keys_GCK[g, c, k])
+            scores[c - first] = s * root
+            largest = max(largest, s * root)
+        total = f32(0.0)
+        for c in range(length - first):
+            scores[c] = exp32(max(scores[c] - largest, f32(-80.0)))
+            total += scores[c]
+        out_K[:] = f32(0.0)
+        for c in range(first, length):
+            p = scores[c - first] / total
+            for k in range(K):
+                out_K[k] += p * to_float32(values_GCK[g, c, k])
+
+
+@compiled
+def _product(place, like, num_out, x_BI, out_BO):
+    """out = x W^T with the matrix whose addresses are `place` and whose numbers are like those of `like`."""
+    weight_OI = numba.carray(pointer(place[0]), (num_out, x_BI.shape[1]), like.dtype)
+    size = num_out if place[1] else 0
+    scale_O = numba.carray(pointer(place[1]), (size,), np.float32)
+    matrix(weight_OI, scale_O, x_BI, out_BO, 0, num_out)
+
+
+@compiled
+def _add_value_embedding(gate, table, num_rows, ids_B, n_BD, like, gate_like, v_BE, K):
+    """v += 2 sigmoid(gate) * value embedding, one gate for each key/value head, read from 32 channels."""
+    B, E = v_BE.shape
+    gate_GI = numba.carray(pointer(gate[0]), (E // K, GATE_CHANNELS), gate_like.dtype)
+    table_PE = numba.carray(pointer(table[0]), (num_rows, E), like.dtype)
+    size = num_rows if table[1] else 0
+    scale_P = numba.carray(pointer(table[1]), (size,), np.float32)
+    for b in range(B):
+        scale = f32(2.0) * scale_P[ids_B[b]] if size else f32(2.0)
+        for g in range(E // K):
+            s = f32(0.0)
+            for i in range(GATE_CHANNELS):
+                s += to_float32(gate_GI[g, i]) * n_BD[b, i]
+            weight = scale / (f32(1.0) + exp32(min(max(-s, f32(-80.0)), f32(80.0))))
+            for k in range(K):
+                v_BE[b, g * K + k] += weight * to_float32(table_PE[ids_B[b], g * K + k])
+
+
+@compiled
+def blocks(
+    addresses, table_PD, table_scale_P, gate_like, lambdas, windows, ids_B, lengths_B, rope, keys, values
+):
+    """Read one token per row into the cache; return the normed residual stream after the last block, (B, D).
+
+    addresses (L, 9, 2), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
+    """
+    B, D = ids_B.shape[0], table_PD.shape[1]
+    L, _, G, capacity, K = keys.shape
+    E = G * K
+    x0_BD, x_BD, n_BD = np.empty((B, D), f32), np.empty((B, D), f32), np.empty((B, D), f32)
+    q_BD, out_BD = np.empty((B, D), f32), np.empty((B, D), f32)
+    k_BE, v_BE, up_BU = np.empty((B, E), f32), np.empty((B, E), f32), np.empty((B, 4 * D), f32)
+    scores = np.empty(capacity, f32)
+    for b in range(B):
+        scale = table_scale_P[ids_B[b]] if table_scale_P.size else f32(1.0)
+        for d in range(D):
+            x_BD[b, d] = to_float32(table_PD[ids_B[b], d]) * scale
+        _norm(x_BD[b], x0_BD[b])
+        x_BD[b] = x0_BD[b]
+    for layer in range(L):
+        for b in range(B):
+            for d in range(D):
+                x_BD[b, d] = lambdas[0, layer] * x_BD[b, d] + lambdas[1, layer] * x0_BD[b, d]
+            _norm(x_BD[b], n_BD[b])
+        _product(addresses[layer, Q], table_PD, D, n_BD, q_BD)
+        _product(addresses[layer, KEY], table_PD, E, n_BD, k_BE)
+        _product(addresses[layer, VALUE], table_PD, E, n_BD, v_BE)
+        if addresses[layer, GATE, 0]:
+            gate, table = addresses[layer, GATE], addresses[layer, TABLE]
+            _add_value_embedding(gate, table, table_PD.shape[0], ids_B, n_BD, table_PD, gate_like, v_BE, K)
+        for b in range(B):
+            at = lengths_B[b]
+            _rotate(q_BD[b], D // K, rope[0, at], rope[1, at])
+            _rotate(k_BE[b], G, rope[0, at], rope[1, at])
+            for e in range(E):
+                keys[layer, b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
+                values[layer, b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
+            first = max(0, at - windows[layer])
+            _attend(q_BD[b], keys[layer, b], values[layer, b], first, at + 1, scores, out_BD[b])
+        _product(addresses[layer, OUT], table_PD, D, out_BD, n_BD)
+        for b in range(B):
+            for d in range(D):
+                x_BD[b, d] += n_BD[b, d]
+            _norm(x_BD[b], n_BD[b])
+        _product(addresses[layer, UP], table_PD, 4 * D, n_BD, up_BU)
+        for b in range(B):
+            for u in range(4 * D):
+                up_BU[b, u] = max(up_BU[b, u], f32(0.0)) ** 2
+        _product(addresses[layer, DOWN], table_PD, D, up_BU, n_BD)
+        for b in range(B):
+            for d in range(D):
+                x_BD[b, d] += n_BD[b, d]
+    for b in range(B):
+        _norm(x_BD[b], n_BD[b])
+    return n_BD

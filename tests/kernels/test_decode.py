@@ -1,0 +1,163 @@
+"""The compiled decoding step against the model itself."""
+
+import copy
+
+import pytest
+import torch
+
+from picochat.engine.quantize import quantize
+from picochat.kernels import decode
+from picochat.kernels.decode import next_logits
+from picochat.model.cache import KVCache
+from picochat.model.config import ModelConfig
+from picochat.model.gpt import GPT
+from picochat.model.init import initialize
+
+VOCAB = 200
+CONFIG = ModelConfig(sequence_len=24, vocab_size=VOCAB, n_layer=3, n_head=4, n_kv_head=2, n_embd=128)
+TOLERANCE = {"float32": 2e-5, "int8": 2e-4, "bfloat16": 0.12}
+"""Of logits of up to 15. A bfloat16 model rounds after each operation and the compiled step does not."""
+
+
+def make_model(kind: str = "float32") -> GPT:
+    model = GPT(CONFIG)
+    initialize(model, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # No zeros and no ones: every weight has to count.
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(noise, alpha=0.3 if parameter.dim() == 1 else 2 * CONFIG.n_embd**-0.5)
+    model.requires_grad_(False)
+    if kind == "int8":
+        return quantize(model)[0]
+    if kind == "bfloat16":
+        model.compute_dtype = torch.bfloat16
+        model.to(torch.bfloat16)
+    return model
+
+
+def plain_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tensor:
+    return model(ids_BT, cache=cache, last_only=True)[:, 0]
+
+
+def random_ids(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(VOCAB, shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=["float32", "bfloat16", "int8"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("lengths", [[5], [3, 3, 3], [1, 9, 0, 4, 13]], ids=["one", "equal", "ragged"])
+def test_equals_the_model_after_a_prefill(kind: str, lengths: list[int]):
+    """Past windows too: half of the layers see 12 positions back."""
+    model = make_model(kind)
+    caches = [
+        KVCache(CONFIG, batch_size=len(lengths), capacity=40, dtype=model.compute_dtype) for _ in range(2)
+    ]
+    for cache in caches:
+        model(random_ids(len(lengths), 13), cache=cache, num_new=lengths, last_only=True)
+    for step in range(20):
+        ids_B1 = random_ids(len(lengths), 1, seed=step)
+        mine = next_logits(model, ids_B1, caches[0])
+        plain = plain_logits(model, ids_B1, caches[1])
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, plain, rtol=0, atol=TOLERANCE[kind])
+    assert caches[0].lengths == caches[1].lengths == [length + 20 for length in lengths]
+    difference = (caches[0].keys_LBGCK - caches[1].keys_LBGCK).abs().max()
+    assert difference < TOLERANCE[kind]
+
+
+def test_greedy_tokens_are_the_same(kind: str):
+    model = make_model(kind)
+    texts = []
+    for step in (next_logits, plain_logits):
+        cache = KVCache(CONFIG, capacity=40, dtype=model.compute_dtype)
+        ids, margins = [7], []
+        for _ in range(30):
+            best = step(model, torch.tensor([ids[-1:]]), cache)[0].topk(2)
+            ids.append(int(best.indices[0]))
+            margins.append(float(best.values[0] - best.values[1]))
+        texts.append(ids)
+    first = next((i for i, (a, b) in enumerate(zip(*texts, strict=True)) if a != b), None)
+    # Rounding may decide where the two likeliest are as good as equal, and nowhere else.
+    assert first is None or margins[first - 1] < 2 * TOLERANCE[kind]
+    assert kind == "bfloat16" or first is None
+
+
+def test_a_row_does_not_depend_on_its_mates(kind: str):
+    model = make_model(kind)
+    ids_BT = random_ids(6, 8)
+    together = KVCache(CONFIG, batch_size=6, dtype=model.compute_dtype)
+    alone = [KVCache(CONFIG, dtype=model.compute_dtype) for _ in range(6)]
+    for t in range(8):
+        all_BV = next_logits(model, ids_BT[:, t : t + 1], together)
+        for b in range(6):
+            one_V = next_logits(model, ids_BT[b : b + 1, t : t + 1], alone[b])[0]
+            torch.testing.assert_close(all_BV[b], one_V, rtol=0, atol=1e-5)
+
+
+def test_threads_do_not_change_it(monkeypatch):
+    model = make_model()
+    monkeypatch.setattr(decode, "SHARED_BYTES", 0)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(next_logits(model, torch.tensor([[3]]), KVCache(CONFIG)))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*results)
+
+
+def test_it_follows_the_weights():
+    """While they are trained in place, and when they are replaced."""
+    model = make_model()
+    ids_11 = torch.tensor([[3]])
+    before = next_logits(model, ids_11, KVCache(CONFIG))
+    with torch.no_grad():
+        model.h[0].mlp.c_fc.weight.mul_(2)
+        model.x0_lambdas.mul_(2)
+    middle = next_logits(model, ids_11, KVCache(CONFIG))
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight * 3, requires_grad=False)
+    after = next_logits(model, ids_11, KVCache(CONFIG))
+    assert not torch.allclose(before, middle)
+    torch.testing.assert_close(after, plain_logits(model, ids_11, KVCache(CONFIG)), atol=2e-5, rtol=0)
+    twin = copy.deepcopy(model)
+    assert torch.equal(next_logits(twin, ids_11, KVCache(CONFIG)), after)
+
+
+@pytest.mark.parametrize("kernels", ["portable", "plain"])
+def test_only_auto_compiles(kernels: str, monkeypatch):
+    model = make_model()
+    model.kernels = kernels
+    monkeypatch.setattr(decode, "_plan_of", lambda model: pytest.fail("compiled"))
+    assert torch.equal(
+        next_logits(model, torch.tensor([[3]]), KVCache(CONFIG)),
+        plain_logits(model, torch.tensor([[3]]), KVCache(CONFIG)),
+    )
+
+
+def test_models_of_mixed_numbers_take_the_plain_way():
+    model = make_model()
+    model.h[0].mlp.c_fc.to(torch.bfloat16)
+    cache, twin = KVCache(CONFIG), KVCache(CONFIG)
+    assert torch.equal(
+        next_logits(model, torch.tensor([[3]]), cache), plain_logits(model, torch.tensor([[3]]), twin)
+    )
+
+
+@pytest.mark.parametrize("id", [-1, 256])
+def test_an_unknown_id_is_refused(id: int):
+    with pytest.raises(IndexError, match="token ids are 0 to 199"):
+        next_logits(make_model(), torch.tensor([[id]]), KVCache(CONFIG))
+
+
+def test_a_full_cache_is_refused():
+    model, cache = make_model(), KVCache(CONFIG, capacity=1)
+    next_logits(model, torch.tensor([[3]]), cache)
+    with pytest.raises(AssertionError):
+        next_logits(model, torch.tensor([[3]]), cache)
