@@ -30,6 +30,14 @@ test *options:
 test-all *options:
     python -m pytest -m "slow or not slow" {{ options }}
 
+# the tests that drive the notebooks and the chat page in Chromium
+test-browser *options:
+    python -m pytest -m "browser and not slow" {{ options }}
+
+# the tests that start several processes
+test-distributed *options:
+    python -m pytest -m "distributed and not slow" {{ options }}
+
 # harm training runs in every way for a while and tell what was lost (nothing should be)
 [script("python")]
 torture minutes="30":
