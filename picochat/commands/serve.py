@@ -1,6 +1,5 @@
 """`picochat serve`: models over HTTP, and a chat page."""
 
-import contextlib
 import os
 import socket
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from typing import TYPE_CHECKING
 from picochat.errors import UserError
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from picochat.serve.app import Limits
+    from picochat.serve.connection import HttpServer
 
 KEY_VARIABLE = "PICOCHAT_API_KEY"
 MAX_CONNECTIONS = 512
@@ -70,8 +68,7 @@ class Serve:
             shown = f"[{host}]" if ":" in host else host
             print(f"serving {', '.join(models)} at http://{shown}:{port} (Ctrl-C ends)", flush=True)
             try:
-                with contextlib.suppress(KeyboardInterrupt):
-                    self._server(app).run([listener])
+                self._server(app).run([listener])
             finally:
                 app.state.server.close()
             print("stopped")
@@ -107,10 +104,10 @@ class Serve:
         except OSError as error:
             raise UserError(f"can not listen on {self.host}, port {self.port}: {error.strerror}") from error
 
-    def _server(self, app) -> "uvicorn.Server":
+    def _server(self, app) -> "HttpServer":
         import uvicorn
 
-        from picochat.serve.connection import Connection
+        from picochat.serve.connection import Connection, HttpServer
 
         config = uvicorn.Config(
             app,
@@ -125,4 +122,4 @@ class Serve:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_graceful_shutdown=self.drain,
         )
-        return uvicorn.Server(config)
+        return HttpServer(config)
