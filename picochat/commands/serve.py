@@ -57,11 +57,9 @@ class Serve:
         limits = self._limits()
         # Before the models, which take a while: the port may be taken.
         with self._listen() as listener:
-            from picochat.kernels.memory import keep_large_buffers
             from picochat.serve.app import create_app
             from picochat.serve.models import load_models
 
-            keep_large_buffers()
             models = load_models(self.load, device=self.device, dtype=self.dtype)
             app = create_app(models, limits, host=self.host, allowed_hosts=self.allow_host, api_key=api_key)
             host, port = listener.getsockname()[:2]
