@@ -1,6 +1,5 @@
 """`picochat serve`: models over HTTP, and a chat page."""
 
-import contextlib
 import os
 import socket
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from typing import TYPE_CHECKING
 from picochat.errors import UserError
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from picochat.serve.app import Limits
+    from picochat.serve.connection import HttpServer
 
 KEY_VARIABLE = "PICOCHAT_API_KEY"
 MAX_CONNECTIONS = 512
@@ -59,19 +57,16 @@ class Serve:
         limits = self._limits()
         # Before the models, which take a while: the port may be taken.
         with self._listen() as listener:
-            from picochat.kernels.memory import keep_large_buffers
             from picochat.serve.app import create_app
             from picochat.serve.models import load_models
 
-            keep_large_buffers()
             models = load_models(self.load, device=self.device, dtype=self.dtype)
             app = create_app(models, limits, host=self.host, allowed_hosts=self.allow_host, api_key=api_key)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             print(f"serving {', '.join(models)} at http://{shown}:{port} (Ctrl-C ends)", flush=True)
             try:
-                with contextlib.suppress(KeyboardInterrupt):
-                    self._server(app).run([listener])
+                self._server(app).run([listener])
             finally:
                 app.state.server.close()
             print("stopped")
@@ -107,10 +102,10 @@ class Serve:
         except OSError as error:
             raise UserError(f"can not listen on {self.host}, port {self.port}: {error.strerror}") from error
 
-    def _server(self, app) -> "uvicorn.Server":
+    def _server(self, app) -> "HttpServer":
         import uvicorn
 
-        from picochat.serve.connection import Connection
+        from picochat.serve.connection import Connection, HttpServer
 
         config = uvicorn.Config(
             app,
@@ -125,4 +120,4 @@ class Serve:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_graceful_shutdown=self.drain,
         )
-        return uvicorn.Server(config)
+        return HttpServer(config)

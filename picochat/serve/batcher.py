@@ -20,6 +20,8 @@ from picochat.serve.models import Served
 log = logging.getLogger("picochat.serve")
 
 RETRY_SECONDS = 2
+MAX_UNREAD = 4096
+"""Events that wait for a client who does not read them; then its answers are given up."""
 
 
 class Ticket:
@@ -35,10 +37,15 @@ class Ticket:
         self._error: Exception | None = None
         self._ready = asyncio.Event()
 
-    def push(self, events: Iterable[tuple[int, Event]]) -> None:
-        """Take events of rows, by their index."""
-        self._events += events
-        self._ready.set()
+    def push(self, events: Iterable[tuple[int, Event]]) -> bool:
+        """Take events of rows, by their index; return whether the client keeps up."""
+        if self._error is None:
+            self._events += events
+            self._ready.set()
+            if len(self._events) > MAX_UNREAD:
+                self._events = []
+                self.fail(ApiError(400, "client_too_slow", "the answer was not read in time"))
+        return self._error is None
 
     def fail(self, error: Exception) -> None:
         """End with an error."""
@@ -213,7 +220,13 @@ class Batcher:
                 for model in finished:
                     self._num_rows[model] -= 1
         if news:
-            self._call(_push_all, news)
+            self._call(self._push, news)
+
+    def _push(self, news: list[tuple[Ticket, list[tuple[int, Event]]]]) -> None:
+        """Give events to their tickets, in the event loop."""
+        for ticket, events in news:
+            if not ticket.push(events):
+                self.cancel(ticket)
 
     def _call(self, function, *args) -> None:
         assert self._loop is not None
@@ -222,8 +235,3 @@ class Batcher:
         except RuntimeError:
             # The loop was closed under us: a second Ctrl-C. Nobody is left to tell.
             log.debug("the event loop is closed")
-
-
-def _push_all(news: list[tuple[Ticket, list[tuple[int, Event]]]]) -> None:
-    for ticket, events in news:
-        ticket.push(events)

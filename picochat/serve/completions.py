@@ -78,8 +78,12 @@ class CompletionWriter(Writer):
         decoder = self._tokenizer.stream()
         offsets, position = [], 0
         for token in written:
-            offsets.append(begin + min(position, len(text)))
-            position += len(decoder.push(token.id)) if text else 0
+            piece = decoder.push(token.id) if text else ""
+            # A piece may begin with what is left of a broken character before it.
+            own = self._label(token.id)
+            late = len(piece) - len(own) if piece.endswith(own) else 0
+            offsets.append(begin + min(position + late, len(text)))
+            position += len(piece)
         return {
             "tokens": [self._label(token.id) for token in written],
             "token_logprobs": [_known(token.logprob) for token in written],

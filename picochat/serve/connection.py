@@ -1,10 +1,15 @@
-"""Clients that are too slow: uvicorn's HTTP connection with limits on how long they may take.
+"""uvicorn, with limits on how long a client may take, and a plain end.
 
-uvicorn waits for ever for the rest of a request's head, and for a client to read its answer.
+By itself uvicorn waits for ever for the rest of a request's head and for a client to read its answer, and it
+raises the signal that ended it once more.
 """
 
 import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
@@ -64,3 +69,19 @@ class Connection(H11Protocol):
 def _stop(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
+
+
+class HttpServer(uvicorn.Server):
+    """A server whose `run` returns after SIGINT or SIGTERM, when the answers that run are complete; after a
+    second SIGINT at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let the two signals end the server, while it runs."""
+        names = (signal.SIGINT, signal.SIGTERM)
+        before = {name: signal.signal(name, self.handle_exit) for name in names}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)

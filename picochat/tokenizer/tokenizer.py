@@ -98,7 +98,7 @@ class Tokenizer:
 
     def save_rust(self, path: str | Path) -> None:
         """Write the Rust picochat's JSON; into a folder as tokenizer.json."""
-        _write(Path(path), json.dumps(rust_document(self.vocabulary), ensure_ascii=False))
+        _write(Path(path), json.dumps(rust_document(self.vocabulary), ensure_ascii=False, indent=2))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

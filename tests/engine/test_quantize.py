@@ -1,5 +1,6 @@
 """Int8 weights: the rounding, the layers, the file, and what refuses it."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from picochat import cli
+from picochat.engine.events import Done
 from picochat.engine.generate import Engine
 from picochat.engine.options import SamplingOptions
+from picochat.engine.protocol import Finished, Generate, Load, Loaded, Reply, Shutdown, Tokens, encode
 from picochat.engine.quantize import quantize, quantize_rows
+from picochat.engine.worker import Worker
 from picochat.errors import UserError
 from picochat.interop.rust_picochat import export_rust
 from picochat.model.gpt import GPT
@@ -85,6 +89,28 @@ def test_checkpoint_is_a_quarter_and_loads_and_generates(tmp_path: Path, model: 
     prompt = [read.special["<|bos|>"], *read.encode("the cat")]
     (completion,) = Engine(small, read).generate_batch([prompt], SamplingOptions(seed=1, max_tokens=8))[0]
     assert completion.num_tokens <= 8
+
+
+def test_the_workers_process_opens_it(tmp_path: Path, model: GPT, tokenizer: Tokenizer):
+    small, _ = quantize(model)
+    save_checkpoint(tmp_path / "int8", model=small, tokenizer=tokenizer)
+    options = {"seed": 1, "max_tokens": 5}
+    requests = [
+        Load(id=1, path=str(tmp_path / "int8"), device="cpu", dtype="float32"),
+        Generate(id=2, text="the cat", options=options),
+        Shutdown(id=3),
+    ]
+    replies: list[Reply] = []
+    worker = Worker(replies.append)
+    worker.read(io.BytesIO(b"".join(map(encode, requests))))
+    worker.run()
+    assert isinstance(replies[0], Loaded)
+    assert isinstance(replies[-1], Finished)
+    ids = [token.id for reply in replies if isinstance(reply, Tokens) for token in reply.tokens]
+    prompt = [tokenizer.special["<|bos|>"], *tokenizer.encode("the cat")]
+    *_, done = Engine(small, tokenizer).generate(prompt, SamplingOptions(seed=1, max_tokens=5))
+    assert isinstance(done, Done)
+    assert ids == done.completion.ids
 
 
 def test_what_int8_can_not_do_is_refused(tmp_path: Path, model: GPT, tokenizer: Tokenizer):

@@ -27,6 +27,7 @@ from picochat.train.checkpoint import save_checkpoint
 VOCAB_SIZE = 300
 CONTEXT = 96
 TEXTS = ["the cat and the hat, the mat and the rat; then 12 and 34 more of them 😀 naïve"] * 3
+PAGE = Path(__file__).parent / "page"
 HELLO = [{"role": "user", "content": "the cat"}]
 
 
@@ -113,7 +114,7 @@ def client_of(
     models: dict[str, Served], limits: Limits | None = None, **options: Any
 ) -> Iterator[TestClient]:
     """Yield a client of a server in this process, without sockets."""
-    app = create_app(models, limits, **options)
+    app = create_app(models, limits, **{"page": PAGE, **options})
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
 
@@ -143,7 +144,7 @@ class Running:
 @contextmanager
 def running(models: dict[str, Served], limits: Limits | None = None, **options: Any) -> Iterator[Running]:
     """Run a server with the connection class that the command uses."""
-    app = create_app(models, limits, **options)
+    app = create_app(models, limits, **{"page": PAGE, **options})
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         config = uvicorn.Config(
             app, http=Connection, ws="none", lifespan="on", log_level="warning", access_log=False
@@ -167,3 +168,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def tiny_models(model: GPT, tokenizer: Tokenizer) -> dict[str, Served]:
+    """The same model as it is, shared by the tests of a file."""
+    return {"tiny": Served(name="tiny", engine=Engine(model, tokenizer))}
