@@ -11,8 +11,12 @@ from workbench.runs import Checkpoint, Facts
 from workbench.visible import visible
 
 ORDERS = ("lineage", "newest", "name", "loss", "score", "size")
-COLUMNS = ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve", "parent")
-NARROW = ("run", "stage", "state", "step", "score", "curve")
+COLUMNS = (
+    (130, ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve", "parent")),
+    (100, ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve")),
+    (0, ("run", "stage", "state", "step", "score", "curve")),
+)
+"""Least width of the screen, and the columns that it has room for."""
 RIGHT = ("step", "loss", "params", "size", "age")
 STATES = {
     "running": ("●", "green"), "paused": ("‖", "yellow"), "starting": ("◌", "yellow"),

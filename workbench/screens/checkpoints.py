@@ -15,7 +15,7 @@ from picochat.errors import UserError
 from picochat.train.run_dir import RunDir
 from workbench import clock, run_actions
 from workbench.run_reader import RunReader
-from workbench.run_tree import COLUMNS, NARROW, ORDERS, Row, cells, tree_rows
+from workbench.run_tree import COLUMNS, ORDERS, Row, cells, tree_rows
 from workbench.run_views import changed_options, changed_text, config_text, facts_text, log_text, samples_text
 from workbench.runs import Facts, Scanner
 from workbench.screens.dialogs import Ask, Confirm
@@ -84,7 +84,7 @@ class CheckpointsScreen(Screen[None]):
             with Horizontal(id="overview"):
                 with VerticalScroll(id="facts-box"):
                     yield Static(id="facts")
-                yield Plot("loss", id="curve")
+                yield Plot("loss", id="curve", is_log=True)
             for part in PARTS[1:]:
                 with VerticalScroll(id=part):
                     yield Static(id=f"{part}-text")
@@ -122,7 +122,7 @@ class CheckpointsScreen(Screen[None]):
         if not self.query(StillTable):
             return  # The app is ending, or has not begun.
         self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
-        columns = COLUMNS if self.size.width >= 100 else NARROW
+        columns = next(names for width, names in COLUMNS if self.size.width >= width)
         now = clock.now()
         table = self.query_one(StillTable)
         table.show(

@@ -237,7 +237,9 @@ class MonitorScreen(Screen[None]):
                 text = samples_text(reader.samples[-40:])
             case "rollouts":
                 lines = [rollout_line(group, width) for group in reversed(reader.rollouts[-60:])]
-                text = Text("\n").join(lines) or Text("no rollouts: only GRPO has them", "dim")
+                is_grpo = self.facts is not None and self.facts.stage == "grpo"
+                said = "no rollouts yet" if is_grpo else "no rollouts: only GRPO has them"
+                text = Text("\n").join(lines) or Text(said, "dim")
             case "events":
                 text = events_text(reader.events)
             case _:
