@@ -19,7 +19,7 @@ from workbench.app import Workbench
 
 SIZE = (120, 36)
 PATIENCE = 600.0
-QUESTION = "Ben has 44 shells. He finds 18 more. How many shells does Ben have now?"
+QUESTION = "Hal ties up 59 candles in bundles of 8. How many candles are left over?"
 
 
 async def wait(done: Callable[[], object]) -> None:
@@ -69,10 +69,14 @@ async def compare(app: Workbench, pilot: Pilot[None]) -> None:
     screen.open("demo-sft", "demo")
     await wait(lambda: all(side.loaded for side in screen.sides))
     screen.query_one("#prompt", Input).value = QUESTION
-    screen.query_one("#option-seed", Input).value = "1"
+    screen.query_one("#option-temperature", Input).value = "1"
     screen.query_one("#prompt", Input).focus()
-    await pilot.press("enter")
-    await wait(lambda: all(side.finished for side in screen.sides))
+    for seed in range(1, 30):
+        screen.query_one("#option-seed", Input).value = str(seed)
+        await pilot.press("enter")
+        await wait(lambda: all(side.finished for side in screen.sides))
+        if screen.query_one("#text0").parting is not None:
+            return
 
 
 def dots_for_braille(svg: str) -> str:

@@ -103,7 +103,7 @@ def heat_map(measured: Mapping[str, Mapping[str, Any]], key: str, *, width: int)
     text.append(f"\n{'':>{margin}} ", "dim")
     for shade, colour in zip(SHADES, RAMP, strict=True):
         text.append(shade * 2, colour)
-    text.append(f"  to {_number(low, key)} … from {_number(high, key)}", "dim")
+    text.append(f"  {_number(low, key)} … {_number(high, key)}", "dim")
     return text
 
 
@@ -143,7 +143,7 @@ def _level(value: float, low: float, high: float) -> int:
 
 
 def _number(value: float, key: str) -> str:
-    return f"{value:.2%}" if key == "relative" else short(value)
+    return f"{value:.1%}" if key == "relative" else short(value)
 
 
 def _cut(text: str, width: int) -> str:

@@ -231,7 +231,7 @@ class MonitorScreen(Screen[None]):
 
     def _draw_said(self, reader: RunReader) -> None:
         part = self.query_one(ContentSwitcher).current
-        width = self.query_one("#said").size.width - 2
+        width = self.query_one("#said").size.width - 4
         match part:
             case "samples":
                 text = samples_text(reader.samples[-40:])
