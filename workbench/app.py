@@ -77,6 +77,7 @@ class Workbench(App[None]):
         self.loaded: Loaded | None = None
         self.load_name = load or ""
         self.load_state = NO_MODEL
+        self.is_loading = False
         self._device = device
         self._dtype = dtype
         self._quit_at = -QUIT_SECONDS
@@ -130,6 +131,7 @@ class Workbench(App[None]):
     async def open_checkpoint(self, name: str) -> None:
         """Load a checkpoint in the place of the one that is open."""
         self.loaded, self.load_name, self.load_state = None, name, f"loading {visible(name)} …"
+        self.is_loading = True
         await self._tell_chat()
         request = Load(
             id=self.client.new_id(),
@@ -139,6 +141,7 @@ class Workbench(App[None]):
             dtype=self._dtype,
         )
         reply = await self.client.ask(request)
+        self.is_loading = False
         if isinstance(reply, Loaded):
             self.loaded = reply
         elif isinstance(reply, Failed):

@@ -31,6 +31,8 @@ RATE = 500
 LONG = 40_000
 MANY = 500
 TOKENS_PER_MESSAGE = 100
+FIRST_LETTER = 0x430
+"""Of those that are typed: Cyrillic, which the fake model does not write."""
 FOCUS_OUT_AND_IN = b"\x1b[O\x1b[I"
 
 
@@ -100,11 +102,13 @@ def typing_and_stopping() -> list[Row]:
         terminal.write(b"endless\r")
         terminal.until(lambda text: "echo endless" in text)
         terminal.read_for(1)
-        keys = [_key(terminal, "abcdefghij"[i % 10]) for i in range(KEYS)]
-        # The answer's own words must not be taken for what is typed.
+        keys = [_key(terminal, i) for i in range(KEYS)]
         terminal.write(ESCAPE)
         terminal.until(lambda text: "stopped" in text)
-        terminal.write(b"\x15")
+        # Once for every line that the prompt has grown to.
+        for _ in range(4):
+            terminal.write(b"\x15")
+            terminal.read_for(0.2)
         terminal.until(lambda text: "Ask something" in text)
         stops = [_stop(terminal) for _ in range(STOPS)]
         quit_app(terminal)
@@ -116,30 +120,22 @@ def typing_and_stopping() -> list[Row]:
     ]
 
 
-def _key(terminal: Terminal, key: str) -> float:
+def _key(terminal: Terminal, number: int) -> float:
+    """Type a letter that stands nowhere on the screen; return how long it takes to be written there."""
     terminal.read_for(0.03)
-    before = _prompt(terminal).count(key)
-    terminal.write(key.encode())
-    return terminal.until(lambda text: _prompt(terminal).count(key) > before)
-
-
-def _prompt(terminal: Terminal) -> str:
-    """Return the lines of the prompt, which grows; nothing while it says what it is for."""
-    lines = terminal.text.splitlines()
-    top = max((i for i, line in enumerate(lines) if line.startswith("╭")), default=0)
-    text = "\n".join(line.split("││")[0] for line in lines[top:-1])
-    return "" if "Ask something" in text else text
+    letter = chr(FIRST_LETTER + number).encode()
+    terminal.write(letter)
+    return terminal.until_written(letter)
 
 
 def _stop(terminal: Terminal) -> float:
-    """Stop an answer; the time is that of the last change of the screen that shows more or less of it."""
+    """Stop an answer; return how long it takes until the screen says so, after which nothing more comes."""
     terminal.write(b"endless\r")
     terminal.until(lambda text: "endless echo endless" in text and "tok/s" in text and "reading" not in text)
     terminal.read_for(0.3)
-    began = time.perf_counter()
     terminal.write(ESCAPE)
-    terminal.until(lambda text: text.rstrip().splitlines() and "stopped" in _last_answer(text))
-    stopped = time.perf_counter() - began
+    stopped = terminal.until_written(b"stopped")
+    terminal.read_for(0.05)
     shown = _last_answer(terminal.text)
     terminal.read_for(0.3)
     assert _last_answer(terminal.text) == shown, "tokens came after the stop"
@@ -162,7 +158,7 @@ def long_message() -> list[Row]:
         after = memory(terminal)
         terminal.write(b"\x1b[17~")
         terminal.read_for(1)
-        keys = [_key(terminal, "abcdefghij"[i % 10]) for i in range(20)]
+        keys = [_key(terminal, i) for i in range(20)]
         quit_app(terminal)
         stall = worst_stall(folder)
     return [
@@ -185,11 +181,11 @@ def many_messages() -> list[Row]:
         terminal.write(b"\r")
         terminal.until(lambda text: f"question {MANY // 2 - 1}" in text and "conversations" not in text)
         opened = time.perf_counter() - began
-        keys = [_key(terminal, "abcdefghij"[i % 10]) for i in range(30)]
+        keys = [_key(terminal, i) for i in range(30)]
         focus = []
         for i in range(10):
             terminal.write(FOCUS_OUT_AND_IN)
-            focus.append(_key(terminal, "abcdefghij"[i]))
+            focus.append(_key(terminal, 100 + i))
         size = memory(terminal)
         quit_app(terminal)
         stall = worst_stall(folder)

@@ -514,3 +514,18 @@ def test_a_question_follows_the_path(tmp_path):
         assert two.parent == screen.conversation.path()[1].id
 
     run(tmp_path, script)
+
+
+def test_what_is_asked_while_the_model_is_loaded_is_answered_then(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_LOAD_SECONDS", "1.5")
+
+    async def script(pilot):
+        screen = chat(pilot)
+        await pilot.press(*"early", "enter", *"later", "enter")
+        assert told(screen) == ["early"]
+        assert screen.query_one(Prompt).text == "later"
+        assert "loading tiny" in shown(pilot)
+        await answered(pilot, 1)
+        assert told(screen) == ["early", " echo early"]
+
+    run(tmp_path, script)
