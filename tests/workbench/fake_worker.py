@@ -49,6 +49,7 @@ SPECIAL = {
         ("control", "", "<|think_end|>"),
         ("text", "so", "so"),
     ],
+    "brood": [("control", "", "<|think_start|>"), ("thinking", "deep", "deep")],
     "sum": [
         ("text", "It is", "It is"),
         ("control", "", "<|tool_call_start|>"),

@@ -135,7 +135,7 @@ def _stop(terminal: Terminal) -> float:
     terminal.read_for(0.3)
     terminal.write(ESCAPE)
     stopped = terminal.until_written(b"stopped")
-    terminal.read_for(0.05)
+    terminal.read_for(0.5)
     shown = _last_answer(terminal.text)
     terminal.read_for(0.3)
     assert _last_answer(terminal.text) == shown, "tokens came after the stop"

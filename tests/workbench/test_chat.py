@@ -58,6 +58,19 @@ def test_thinking_opens_and_closes(tmp_path):
     run(tmp_path, script)
 
 
+def test_thinking_that_never_ends_is_told_and_can_be_looked_at(tmp_path):
+    async def script(pilot):
+        screen = await ask(pilot, "brood")
+        assert "▸ thinking (1 token, never ended)" in shown(pilot)
+        await pilot.press("alt+up")
+        assert screen.transcript.answers[0].cursor == 0
+        await pilot.press("t", "right")
+        assert screen.transcript.answers[0].cursor == 1
+        assert "never ended" not in shown(pilot)
+
+    run(tmp_path, script)
+
+
 def test_tool_calls_show_argument_and_result(tmp_path):
     async def script(pilot):
         await ask(pilot, "sum")

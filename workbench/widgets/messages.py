@@ -99,6 +99,7 @@ class AnswerText(TokenText):
     def describe(self) -> None:
         """Say what made the answer, once it is complete."""
         node = self.node
+        self.set_over(bool(node.reason))
         if not node.reason:
             self.footer = ""
             return

@@ -85,7 +85,8 @@ class TokenText(Widget, can_focus=True):
         """A line below the text."""
         self._wrapper = Wrapper(0)
         self._waiting: list[TokenInfo] = []
-        self._thought = 0  # tokens of the block of thinking that is open
+        self._is_over = False
+        self._thought: int | None = None  # tokens of the block of thinking that is open
 
     # What it shows
 
@@ -127,10 +128,22 @@ class TokenText(Widget, can_focus=True):
         self.refresh(layout=True)
 
     def _wrap(self, width: int) -> None:
-        self._wrapper, self._thought = Wrapper(width), 0
+        self._wrapper, self._thought = Wrapper(width), None
         if width:
             for index in range(len(self.tokens)):
                 self._add(index)
+            self._tell_open_thinking()
+
+    def set_over(self, is_over: bool) -> None:
+        """Say whether the answer is complete; what it still thinks will then never end."""
+        if is_over != self._is_over:
+            self._is_over = is_over
+            if self._thought is not None:
+                self.rewrap()
+
+    def _tell_open_thinking(self) -> None:
+        if self._is_over and self._thought is not None and not self.shows_thinking:
+            self._wrapper.add(Piece(f"({_count(self._thought)}, never ended)", "note", -1))
 
     def _add(self, index: int) -> None:
         for piece in self._raw_pieces(index) if self.raw != "off" else self._pieces(index):
@@ -148,20 +161,21 @@ class TokenText(Widget, can_focus=True):
         """Return what stands for a token where only the text matters."""
         kind, text = self.tokens.kinds[index], self.tokens.texts[index]
         if kind == "control":
-            return self._control_pieces(self.tokens.labels[index])
+            return self._control_pieces(self.tokens.labels[index], index)
         if kind == "thinking":
-            self._thought += 1
+            self._thought = (self._thought or 0) + 1
             if not self.shows_thinking:
                 return []
         return [Piece(visible(text), kind, index)] if text else []
 
-    def _control_pieces(self, label: str) -> list[Piece]:
+    def _control_pieces(self, label: str, index: int) -> list[Piece]:
         match label:
             case "<|think_start|>":
                 self._thought = 0
-                return [Piece("▾ thinking\n" if self.shows_thinking else "▸ thinking ", "note", -1)]
+                # The cursor can stand on it: what else could the answer have begun with?
+                return [Piece("▾ thinking\n" if self.shows_thinking else "▸ thinking ", "note", index)]
             case "<|think_end|>":
-                count = f"{self._thought} token{'' if self._thought == 1 else 's'}"
+                count, self._thought = _count(self._thought or 0), None
                 return [Piece("\n" if self.shows_thinking else f"({count})\n", "note", -1)]
             case "<|tool_call_start|>":
                 return [Piece(" ⚙ ", "note", -1)]
@@ -203,8 +217,10 @@ class TokenText(Widget, can_focus=True):
     def _style(self, piece: Piece) -> Style:
         style = self.get_component_rich_style(f"token--{piece.kind}")
         index = piece.token
-        if index < 0 or piece.kind == "note":
+        if index < 0:
             return style
+        if piece.kind == "note":
+            return style + CURSOR if index == self.cursor and self.has_focus else style
         if self.colours != "off" and not self.tokens.is_forced(index):
             style += self._ramp_style(index)
         if index == self.hover:
@@ -312,18 +328,17 @@ class TokenText(Widget, can_focus=True):
         self.hover = -1
 
     def on_click(self, event: events.Click) -> None:
-        index = self.token_at(event)
-        if index >= 0:
-            self.cursor = index
-        elif self._is_thinking_mark(event):
+        if self._is_thinking_mark(event):
             self.action_toggle_thinking()
+        elif (index := self.token_at(event)) >= 0:
+            self.cursor = index
 
     def _is_thinking_mark(self, event: events.MouseEvent) -> bool:
         offset = event.get_content_offset(self)
         lines: list[Line] = self._wrapper.lines
         if offset is None or offset.y >= len(lines):
             return False
-        return any("thinking" in piece.text for piece in lines[offset.y] if piece.token < 0)
+        return any(piece.text == "thinking" for piece in lines[offset.y] if piece.kind == "note")
 
     def action_toggle_thinking(self) -> None:
         """Open or close what the model thinks in this answer."""
@@ -351,3 +366,7 @@ class TokenText(Widget, can_focus=True):
             if isinstance(ancestor, Widget) and ancestor.allow_vertical_scroll:
                 ancestor.scroll_to_region(region.translate(self.virtual_region.offset), animate=False)
                 return
+
+
+def _count(tokens: int) -> str:
+    return f"{tokens} token{'' if tokens == 1 else 's'}"
