@@ -103,9 +103,11 @@ class Workbench(App[None]):
                 self.set_keymap(dict(settings.keys))
         except UserError as error:
             self._mistake = str(error)
+        self._kept_theme = self.theme
 
     def watch_theme(self, theme: str) -> None:
-        if self.is_running and not self.app.is_headless:
+        if self.is_running and theme != self._kept_theme:
+            self._kept_theme = theme
             self._remember(theme=theme)
 
     def watch_ramp(self, ramp: str) -> None:

@@ -130,11 +130,15 @@ def _key(terminal: Terminal, number: int) -> float:
 
 def _stop(terminal: Terminal) -> float:
     """Stop an answer; return how long it takes until the screen says so, after which nothing more comes."""
+    terminal.write(b"\x0e")
+    terminal.until(lambda text: "A new conversation" in text)
     terminal.write(b"endless\r")
     terminal.until(lambda text: "endless echo endless" in text and "tok/s" in text and "reading" not in text)
     terminal.read_for(0.3)
+    # What has come so far is not to be drawn in the time that is measured.
+    assert "stopped" not in _last_answer(terminal.text)
     terminal.write(ESCAPE)
-    stopped = terminal.until_written(b"stopped")
+    stopped = terminal.until(lambda text: "stopped" in _last_answer(text))
     terminal.read_for(0.5)
     shown = _last_answer(terminal.text)
     terminal.read_for(0.3)
