@@ -14,6 +14,10 @@ demo *options:
 workbench *options:
     python -m picochat workbench {{ options }}
 
+# how fast and light the terminal app is, in a pseudo-terminal with a fake model
+measure-workbench:
+    python tests/workbench/measure.py
+
 # the fast tests
 test *options:
     python -m pytest {{ options }}

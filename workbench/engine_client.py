@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ from picochat.engine.protocol import (
 )
 
 COMMAND = (sys.executable, "-m", "picochat.engine.worker")
-LAST_LINES = 12
+LAST_LINES = 200
+"""Of what the process writes to standard error."""
+TOLD_LINES = 12
 LONGEST_LINE = 2**26
+SLICE_SECONDS = 0.004
+"""Replies are read no longer than this at a time: keys and drawing come between."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class EngineClient:
     """Starts the process with the first request, and again after a crash."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self.log: deque[str] = deque(maxlen=LAST_LINES)
+        """What the process wrote to standard error."""
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -59,7 +66,11 @@ class EngineClient:
         queue: asyncio.Queue[Reply | Crashed] = asyncio.Queue()
         self._waiting[request.id] = queue
         try:
-            await self._send(request)
+            try:
+                await self._send(request)
+            except OSError as error:
+                yield Crashed(-1, (f"{self._command[0]}: {error.strerror or error}",))
+                return
             while True:
                 reply = await queue.get()
                 yield reply
@@ -77,19 +88,21 @@ class EngineClient:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(encode(Cancel(id=self.new_id(), target=target)))
 
+    def kill(self) -> None:
+        """End the process at once; whoever waits for it is told that it crashed."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def close(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
-        if process is None:
-            return
+        """End the process; nobody is told."""
         self._waiting.clear()
-        if process.returncode is None:
-            process.kill()
-        assert self._reader is not None
-        await self._reader
+        self.kill()
+        if self._reader is not None:
+            await self._reader
 
     async def _send(self, request: Request) -> None:
         if self._process is None:
+            self.log.clear()
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=subprocess.PIPE,
@@ -97,6 +110,8 @@ class EngineClient:
                 stderr=subprocess.PIPE,
                 limit=LONGEST_LINE,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # Keys that interrupt the app are not for it.
+                start_new_session=True,
             )
             self._reader = asyncio.create_task(self._read(self._process))
         assert self._process.stdin is not None
@@ -106,19 +121,33 @@ class EngineClient:
         """Hand replies to whoever waits for them, until the process ends."""
         assert process.stdout is not None
         assert process.stderr is not None
-        last: deque[str] = deque(maxlen=LAST_LINES)
-        errors = asyncio.create_task(_keep_lines(process.stderr, last))
-        async for line in process.stdout:
-            reply = decode_reply(line)
-            if reply.id in self._waiting:
-                self._waiting[reply.id].put_nowait(reply)
+        errors = asyncio.create_task(self._keep_lines(process.stderr))
+        try:
+            await self._hand_out(process.stdout)
+        except ValueError as error:  # an overlong line; a UserError is one too
+            self.log.append(f"it said something that is not in the protocol: {error}")
+            process.kill()
         code = await process.wait()
         await errors
         self._process = None
+        told = tuple(self.log)[-TOLD_LINES:]
         for queue in self._waiting.values():
-            queue.put_nowait(Crashed(code, tuple(last)))
+            queue.put_nowait(Crashed(code, told))
 
+    async def _hand_out(self, output: asyncio.StreamReader) -> None:
+        until = time.perf_counter() + SLICE_SECONDS
+        async for line in output:
+            reply = decode_reply(line)
+            if reply.id in self._waiting:
+                self._waiting[reply.id].put_nowait(reply)
+            # Where lines lie ready, the loop above never waits.
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + SLICE_SECONDS
 
-async def _keep_lines(stream: asyncio.StreamReader, last: deque[str]) -> None:
-    async for line in stream:
-        last.append(line.decode(errors="replace").rstrip())
+    async def _keep_lines(self, stream: asyncio.StreamReader) -> None:
+        try:
+            async for line in stream:
+                self.log.append(line.decode(errors="replace").rstrip())
+        except ValueError:
+            self.log.append("(a line too long to show)")

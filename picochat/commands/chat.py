@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -39,6 +40,10 @@ class Chat:
     """Go on with the raw text of --prompt instead of chatting: for models that only know plain text."""
     system: str = ""
     """System prompt."""
+    runs_dir: str = "runs"
+    """Folder that holds the runs."""
+    plain: bool = False
+    """Plain lines, without colours and without moving the cursor: for screen readers."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     dtype: str = "auto"
@@ -55,9 +60,9 @@ class Chat:
         from picochat.engine.session import ChatSession
         from picochat.train.load import load
 
-        model, tokenizer = load(self.load, device=self.device, dtype=self.dtype)
+        model, tokenizer = load(self.load, device=self.device, dtype=self.dtype, runs_dir=self.runs_dir)
         engine = Engine(model, tokenizer)
-        view = TerminalView() if sys.stdout.isatty() else PlainView()
+        view = TerminalView() if sys.stdout.isatty() and not self.plain else PlainView()
         if self.complete:
             self._complete(engine, view)
             return
@@ -67,11 +72,11 @@ class Chat:
             return
         if sys.stdin.isatty():
             view.say(f"{self.load}: {engine.context} tokens of context. /help lists the commands.")
-            if _is_base_model(self.load):
+            if _is_base_model(self.load, self.runs_dir):
                 view.say(
                     "It has read texts but no conversations yet: --complete --prompt TEXT suits it better."
                 )
-        Repl(session, view).run(read_lines(view))
+        Repl(session, view).run(read_lines(view, edits=not self.plain))
 
     def _complete(self, engine: "Engine", view: "View") -> None:
         from picochat.engine.events import TextDelta
@@ -84,11 +89,11 @@ class Chat:
         show(generation, view)
 
 
-def _is_base_model(load: str) -> bool:
+def _is_base_model(load: str, runs_dir: str) -> bool:
     """Whether `load` names a run that was only pretrained."""
     from picochat.train.run_dir import RunDir, resolve_checkpoint
 
-    run = RunDir(resolve_checkpoint(load).parent.parent)
+    run = RunDir(resolve_checkpoint(load, Path(runs_dir)).parent.parent)
     return run.exists() and run.info()["stage"] == "pretrain"
 
 
@@ -107,14 +112,18 @@ def show(generation: "Generation", view: "View") -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def read_lines(view: "View") -> Iterator[str]:
-    """Yield what the user types, or the lines of a pipe. Ctrl-C twice in a row ends it, as Ctrl-D does."""
+def read_lines(view: "View", *, edits: bool = True) -> Iterator[str]:
+    """Yield what the user types, or the lines of a pipe. Ctrl-C twice in a row ends it, as Ctrl-D does.
+
+    `edits`: a line may be edited, which moves the cursor, and lines before it called back.
+    """
     if not sys.stdin.isatty():
         for line in sys.stdin:
             yield line.rstrip("\r\n")
         return
-    with contextlib.suppress(ImportError):  # line editing and history, where the system has them
-        import readline  # noqa: F401
+    if edits:
+        with contextlib.suppress(ImportError):  # where the system has it
+            import readline  # noqa: F401
     interrupted = False
     while True:
         try:

@@ -1,5 +1,6 @@
 """`picochat workbench`: the terminal app."""
 
+import os
 import sys
 from dataclasses import dataclass
 
@@ -20,19 +21,37 @@ class OpenWorkbench:
     """auto, cpu, cuda, cuda:1 or mps."""
     dtype: str = "auto"
     """Number format of the weights: auto, float32 or bfloat16."""
+    plain: bool = False
+    """Chat line by line, without colours and without moving the cursor: for screen readers. Needs --load."""
 
     def execute(self) -> None:
         """Run the app until the user quits."""
+        if self.plain:
+            self._chat_plainly()
+            return
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise UserError("the workbench needs a terminal; `picochat chat` works in a pipe")
+        if os.environ.get("TERM") == "dumb":
+            raise UserError("this terminal can not move its cursor (TERM is dumb); use --plain")
         from workbench.app import Workbench
+        from workbench.guard import guarded_stderr
 
-        app = Workbench(
-            load=self.load,
-            runs_dir=self.runs_dir,
-            chats_dir=self.chats_dir,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        app.run()
+        with guarded_stderr():
+            app = Workbench(
+                load=self.load,
+                runs_dir=self.runs_dir,
+                chats_dir=self.chats_dir,
+                device=self.device,
+                dtype=self.dtype,
+            )
+            app.run()
         sys.exit(app.return_code or 0)
+
+    def _chat_plainly(self) -> None:
+        from picochat.commands.chat import Chat
+
+        if self.load is None:
+            raise UserError("--plain needs a model: give it as --load; `picochat runs list` lists them")
+        Chat(
+            load=self.load, runs_dir=self.runs_dir, device=self.device, dtype=self.dtype, plain=True
+        ).execute()

@@ -99,13 +99,16 @@ class DecodeBatch:
         # One transfer from the device per step.
         results = torch.stack((ids_B.to(logprob_B.dtype), logprob_B, sampling_logprob_B), dim=1).tolist()
         alternatives: list[tuple[tuple[int, float], ...]] = [()] * len(self.rows)
+        entropies: list[float | None] = [None] * len(self.rows)
         if self._num_alternatives:
-            top = logits_BV.log_softmax(dim=-1).topk(self._num_alternatives, dim=-1)
+            logprobs_BV = logits_BV.log_softmax(dim=-1)
+            entropies = torch.special.entr(logprobs_BV.exp()).sum(dim=-1).tolist()
+            top = logprobs_BV.topk(self._num_alternatives, dim=-1)
             pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             alternatives = [tuple(zip(ids, logprobs, strict=True)) for ids, logprobs in pairs]
         return [
-            Token(int(id), logprob=logprob, sampling_logprob=sampling_logprob, alternatives=others)
-            for (id, logprob, sampling_logprob), others in zip(results, alternatives, strict=True)
+            Token(int(id), logprob=logprob, sampling_logprob=sampled, alternatives=others, entropy=entropy)
+            for (id, logprob, sampled), others, entropy in zip(results, alternatives, entropies, strict=True)
         ]
 
     def _new_sampler(self) -> Sampler:

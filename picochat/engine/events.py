@@ -22,6 +22,8 @@ class Token:
     can compute it again from one forward pass, which no cut-off allows."""
     alternatives: tuple[tuple[int, float], ...] = ()
     """The likeliest tokens at this place and their `logprob`, best first, if they were asked for."""
+    entropy: float | None = None
+    """Of the model's distribution at this place (temperature 1), in nats; known where alternatives are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ class TokenInfo:
     alternatives: tuple[Alternative, ...] = ()
     """The likeliest tokens at this place, best first."""
     entropy: float | None = None
-    """Of the model's distribution at this place, in nats; known where a text was scored."""
+    """Of the model's distribution at this place, in nats; none where the engine put the token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +97,16 @@ class Predict:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Ask how likely the model finds a text."""
+    """Ask how likely the model finds a text, or an answer.
+
+    Of `text` alone, the text; of `messages` that end with an assistant's, that one; with `ids`, those ids as
+    what follows the prompt that `messages` or `text` make (see `Generate`).
+    """
 
     id: int
-    text: str
+    text: str = ""
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
     num_alternatives: int = 5
 
 
@@ -136,6 +142,8 @@ class Tokens:
 
     id: int
     tokens: tuple[TokenInfo, ...]
+    num_context: int = 0
+    """Tokens of prompt and answer so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +191,9 @@ class Scored:
     id: int
     tokens: tuple[TokenInfo, ...]
     nats: float
-    """Negative log-likelihood of the whole text."""
+    """Negative log-likelihood of all of them but those the engine would have put there."""
     num_bytes: int
+    """Of their texts in UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True)

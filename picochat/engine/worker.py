@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,11 +50,14 @@ from picochat.engine.protocol import (
 from picochat.engine.sampler import distribution
 from picochat.engine.session import fit_prompt
 from picochat.errors import UserError
-from picochat.tokenizer.conversation import parse_messages
+from picochat.tokenizer.conversation import parse_messages, render_conversation
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.load import load
 from picochat.train.run_dir import resolve_checkpoint
 
+OUTER = {"<|think_start|>": "thinking", "<|think_end|>": "text"}
+INNER = {"<|tool_call_start|>": "tool_call", "<|tool_result_start|>": "tool_result"}
+"""What a control token begins; calls and their results stand within text or thinking."""
 KINDS = {TextDelta: "text", ThinkingDelta: "thinking", ToolCall: "tool_call", ToolResult: "tool_result"}
 
 
@@ -112,7 +115,34 @@ class Describer:
             logprob=round(token.logprob, 4),
             forced=token.forced,
             alternatives=self.alternatives(token.alternatives),
+            entropy=None if token.entropy is None else round(token.entropy, 4),
         )
+
+    def answer(self, tokens: Sequence[Token]) -> tuple[TokenInfo, ...]:
+        """Return the tokens of an answer, from its beginning, that no engine has told of.
+
+        Results of tools count as put there by the engine.
+        """
+        described: list[TokenInfo] = []
+        outer = kind = "text"
+        for is_special, group in groupby(tokens, key=lambda token: self._tokenizer.is_special(token.id)):
+            run = list(group)
+            if is_special:
+                for token in run:
+                    label = self.label(token.id)
+                    is_forced = label in ("<|tool_result_start|>", "<|tool_result_end|>")
+                    described.append(self._describe(_as_forced(token, is_forced), "control", ""))
+                    outer = OUTER.get(label, outer)
+                    kind = INNER.get(label, outer)
+                continue
+            texts = self._share(self._tokenizer.decode([token.id for token in run]), run)
+            for token, text in zip(run, texts, strict=True):
+                described.append(self._describe(_as_forced(token, kind == "tool_result"), kind, text))
+        return tuple(described)
+
+
+def _as_forced(token: Token, is_forced: bool) -> Token:
+    return Token(token.id, forced=True) if is_forced else token
 
 
 class Worker:
@@ -191,15 +221,17 @@ class Worker:
         self._send(reply)
 
     def _prompt(self, request: Generate | Predict, options: SamplingOptions) -> list[int]:
+        reserve = options.max_tokens + len(request.prefix_ids)
+        return self._begin(request, reserve) + request.prefix_ids
+
+    def _begin(self, request: Generate | Predict | Score, reserve: int) -> list[int]:
+        """Return the ids before the answer: a chat prompt with room for `reserve` tokens, or a raw text."""
         engine = self.engine
         tokenizer = engine.tokenizer
         if not request.messages:
-            prompt_ids = [tokenizer.special["<|bos|>"], *tokenizer.encode(request.text)]
-        else:
-            messages = parse_messages(request.messages, where="the conversation")
-            reserve = options.max_tokens + len(request.prefix_ids)
-            prompt_ids = fit_prompt(tokenizer, messages, context=engine.context, reserve=reserve)
-        return prompt_ids + request.prefix_ids
+            return [tokenizer.special["<|bos|>"], *tokenizer.encode(request.text)]
+        messages = parse_messages(request.messages, where="the conversation")
+        return fit_prompt(tokenizer, messages, context=engine.context, reserve=reserve)
 
     def _generate(self, request: Generate) -> None:
         began = time.perf_counter()
@@ -209,11 +241,12 @@ class Worker:
         self._running = (request.id, generation)
         if request.id in self._cancelled:
             generation.cancel()
-        first_seconds = 0.0
+        first_seconds, num_context = 0.0, len(prompt_ids)
         for event in generation:
             first_seconds = first_seconds or time.perf_counter() - began
             if tokens := self._describer.tokens(event):
-                self._send(Tokens(id=request.id, tokens=tokens))
+                num_context += len(tokens)
+                self._send(Tokens(id=request.id, tokens=tokens, num_context=num_context))
             if isinstance(event, Done):
                 reply = Finished(
                     id=request.id,
@@ -239,33 +272,51 @@ class Worker:
 
     @torch.no_grad()
     def _score(self, request: Score) -> None:
-        engine, tokenizer = self.engine, self.engine.tokenizer
-        ids = [tokenizer.special["<|bos|>"], *tokenizer.encode(request.text)]
-        if len(ids) < 2 or len(ids) > engine.context + 1:
+        engine = self.engine
+        prompt_ids, scored = self._to_score(request)
+        ids = [*prompt_ids, *scored]
+        if not scored or len(ids) > engine.context + 1:
             raise UserError(
                 f"the text has {len(ids) - 1} tokens; a text of 1 to {engine.context} can be scored"
             )
         ids_T = torch.tensor(ids, device=engine.model.device)
-        logprobs_TV = engine.model(ids_T[None, :-1])[0].log_softmax(dim=-1)
-        chosen = logprobs_TV.gather(1, ids_T[1:, None])[:, 0].tolist()
-        entropies = (-(logprobs_TV.exp() * logprobs_TV).sum(dim=-1)).tolist()
+        first = len(prompt_ids)
+        logprobs_TV = engine.model(ids_T[None, :-1])[0, first - 1 :].log_softmax(dim=-1)
+        chosen = logprobs_TV.gather(1, ids_T[first:, None])[:, 0].tolist()
+        entropies = torch.special.entr(logprobs_TV.exp()).sum(dim=-1).tolist()
         top_TK = logprobs_TV.topk(min(request.num_alternatives, logprobs_TV.shape[1]), dim=-1)
         others = zip(top_TK.indices.tolist(), top_TK.values.tolist(), strict=True)
-        pairs = [list(zip(top_ids, top_logprobs, strict=True)) for top_ids, top_logprobs in others]
-        event = TextDelta(
-            request.text,
-            tuple(
-                Token(id, logprob=logprob, alternatives=tuple(top))
-                for id, logprob, top in zip(ids[1:], chosen, pairs, strict=True)
-            ),
+        tokens = self._describer.answer(
+            [
+                Token(
+                    id,
+                    logprob=logprob,
+                    alternatives=tuple(zip(top_ids, top_logprobs, strict=True)),
+                    entropy=entropy,
+                )
+                for id, logprob, entropy, (top_ids, top_logprobs) in zip(
+                    scored, chosen, entropies, others, strict=True
+                )
+            ]
         )
-        described = self._describer.tokens(event)
-        tokens = tuple(
-            replace(token, entropy=round(entropy, 4))
-            for token, entropy in zip(described, entropies, strict=True)
-        )
-        num_bytes = len(request.text.encode())
-        self._send(Scored(id=request.id, tokens=tokens, nats=-sum(chosen), num_bytes=num_bytes))
+        free = [logprob for logprob, token in zip(chosen, tokens, strict=True) if not token.forced]
+        num_bytes = sum(len(token.text.encode()) for token in tokens)
+        self._send(Scored(id=request.id, tokens=tokens, nats=-sum(free), num_bytes=num_bytes))
+
+    def _to_score(self, request: Score) -> tuple[list[int], list[int]]:
+        """Return the ids before what is scored, and those of it."""
+        tokenizer = self.engine.tokenizer
+        if request.ids:
+            return self._begin(request, len(request.ids)), request.ids
+        if not request.messages:
+            return [tokenizer.special["<|bos|>"]], tokenizer.encode(request.text)
+        *before, last = parse_messages(request.messages, where="the conversation")
+        if last.role != "assistant":
+            raise UserError("what is scored is the last message, and has to be the assistant's")
+        # Neither <|bos|> nor the tags of the turn.
+        ids = render_conversation(tokenizer, [last]).ids[2:-1]
+        context = self.engine.context
+        return fit_prompt(tokenizer, before, context=context, reserve=len(ids)), ids
 
 
 def _options(request: Generate | Predict) -> SamplingOptions:

@@ -83,14 +83,14 @@ def test_one_shot_and_completion(checkpoint: Path, capsys, monkeypatch) -> None:
 
 
 def test_a_base_model_is_recognised(checkpoint: Path, tmp_path: Path) -> None:
-    assert not _is_base_model(str(checkpoint))
+    assert not _is_base_model(str(checkpoint), "runs")
     for stage in ("pretrain", "sft"):
         step = tmp_path / stage / "checkpoints" / "step-00000001"
         shutil.copytree(checkpoint, step)
         (step / "MANIFEST.json").write_text("{}", encoding="utf-8")
         info = {"stage": stage, "options": {}, "parent": None, "created": 0}
         (tmp_path / stage / "run.json").write_text(json.dumps(info), encoding="utf-8")
-        assert _is_base_model(str(tmp_path / stage)) == (stage == "pretrain")
+        assert _is_base_model(str(tmp_path / stage), "runs") == (stage == "pretrain")
 
 
 def test_the_lines_of_a_pipe_are_turns(checkpoint: Path, capsys, monkeypatch, tmp_path: Path) -> None:

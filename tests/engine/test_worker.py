@@ -178,6 +178,43 @@ def test_scores_of_a_text(child: Child, model: GPT, tokenizer: Tokenizer) -> Non
     assert scored.num_bytes == len(text.encode())
 
 
+def test_an_answer_is_scored_as_the_model_said_it(child: Child) -> None:
+    child.send(Generate(id=6, messages=QUESTION, options=OPTIONS))
+    said, _ = child.until_finished()
+    child.send(Score(id=7, messages=QUESTION, ids=[token.id for token in said]))
+    scored = child.reply()
+    assert isinstance(scored, Scored)
+    assert [token.id for token in scored.tokens] == [token.id for token in said]
+    assert [token.text for token in scored.tokens] == [token.text for token in said]
+    for one, other in zip(scored.tokens, said, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=2e-3)
+        assert one.entropy == pytest.approx(other.entropy, abs=2e-3)
+
+
+def test_an_answer_the_user_wrote_is_scored_with_its_parts(child: Child, tokenizer: Tokenizer) -> None:
+    parts = [
+        {"type": "thinking", "text": "hm"},
+        {"type": "tool_call", "text": "1+2"},
+        {"type": "tool_result", "text": "3"},
+        {"type": "text", "text": " the rat 😀"},
+    ]
+    child.send(Score(id=8, messages=[*QUESTION, {"role": "assistant", "content": parts}]))
+    scored = child.reply()
+    assert isinstance(scored, Scored)
+    told = [
+        {"type": kind, "text": "".join(token.text for token in scored.tokens if token.kind == kind)}
+        for kind in ("thinking", "tool_call", "tool_result", "text")
+    ]
+    assert told == parts
+    forced = {token.label for token in scored.tokens if token.forced}
+    assert forced == {"<|tool_result_start|>", "3", "<|tool_result_end|>"}
+    free = [token.logprob for token in scored.tokens if not token.forced]
+    assert scored.nats == pytest.approx(-sum(free), abs=1e-3)
+    child.send(Score(id=9, messages=QUESTION))
+    assert isinstance(failed := child.reply(), Failed)
+    assert "assistant" in failed.message
+
+
 @pytest.mark.parametrize(
     ("request_", "words"),
     [

@@ -1,358 +1,343 @@
 """Chat with a model, and look at each token of what it says."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
+from rich.text import Text
 from textual import work
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.containers import Horizontal, Vertical
+from textual.timer import Timer
+from textual.widgets import Footer
 
-from picochat.engine.protocol import Failed, Finished, Generate, TokenInfo, Tokens
+from picochat.engine.protocol import Loaded, Predict, Predicted
 from picochat.errors import UserError
 from picochat.tokenizer.messages import messages_to_json
-from workbench.conversations import Answer, Conversation, Turn
-from workbench.engine_client import Crashed
-from workbench.screens.dialogs import Ask, Choose, Confirm
+from workbench.colours import MODES
+from workbench.conversations import Answer, Conversation, Question
+from workbench.editor import edit
+from workbench.screens.conversation_actions import ConversationActionsScreen
 from workbench.visible import visible
-from workbench.widgets.inspector import Inspector
+from workbench.widgets.inspector import Inspector, quote
+from workbench.widgets.messages import AnswerText
 from workbench.widgets.prompt import Prompt
 from workbench.widgets.sampling import SamplingPanel
+from workbench.widgets.status import StatusLine
+from workbench.widgets.strip import ModeStrip
 from workbench.widgets.token_text import TokenText
+from workbench.widgets.transcript import Transcript
 
-if TYPE_CHECKING:
-    from workbench.app import Workbench
-
-FRAME_SECONDS = 1 / 25
-ENDS = ("<|assistant_end|>", "<|bos|>")
-"""Tokens behind which there is nothing to go on with."""
+STATUS_SECONDS = 0.25
+PICTURE_SECONDS = 0.15
+"""How long the cursor and the options have to stand still before the next token is drawn."""
+RAW_MODES = ("off", "tokens", "ids")
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(ConversationActionsScreen):
     """One conversation."""
 
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop"),
-        Binding("f5", "panel", "Sampling"),
+        Binding("escape", "stop", "Stop", id="stop"),
+        Binding("ctrl+r", "regenerate", "Again", id="regenerate"),
+        Binding("ctrl+n", "new", "New", id="new"),
+        Binding("ctrl+o", "open", "Open", id="open"),
+        Binding("f5", "panel", "Sampling", id="sampling"),
         # A text area has these two for itself.
-        Binding("f6", "colours", "Colours", priority=True),
-        Binding("f7", "raw", "Raw tokens", show=False, priority=True),
-        Binding("f8", "thinking", "Thinking", show=False),
-        Binding("f9", "export", "Export as Markdown or SFT JSONL", show=False),
-        Binding("ctrl+r", "regenerate", "Regenerate"),
-        Binding("ctrl+g", "edit", "Edit the last question", show=False),
-        Binding("ctrl+n", "new", "New"),
-        Binding("ctrl+o", "open", "Open"),
-        Binding("ctrl+t", "mode", "Chat or raw completion", show=False),
-        Binding("ctrl+s", "system", "System prompt", show=False),
-        Binding("f10", "rename", "Rename the conversation", show=False),
-        Binding("f12", "delete", "Delete the conversation", show=False),
-        Binding("less_than_sign", "sibling(-1)", "Answer before (outside of the prompt)", show=False),
-        Binding("greater_than_sign", "sibling(1)", "Next answer (outside of the prompt)", show=False),
-        *[
-            Binding(str(k), f"force({k})", f"Put alternative {k} there and go on", show=False)
-            for k in range(1, 6)
-        ],
+        Binding("f6", "colours", "Colours", id="colours", priority=True),
+        Binding("f7", "raw", "Raw tokens and ids", show=False, id="raw", priority=True),
+        Binding("f8", "thinking", "Thinking of all answers", show=False, id="thinking"),
+        Binding("f9", "export", "Export as Markdown or for SFT", show=False, id="export"),
+        Binding("f10", "score", "Perplexity of a text", show=False, id="perplexity"),
+        Binding("f12", "delete", "Delete the conversation", show=False, id="delete_conversation"),
+        Binding("ctrl+b", "edit_last", "Edit the last question", show=False, id="edit_last"),
+        Binding("ctrl+l", "continue_last", "Go on with the last answer", show=False, id="continue_last"),
+        Binding("ctrl+g", "editor", "Prompt in your editor", show=False, id="editor"),
+        Binding("ctrl+s", "system", "System prompt", show=False, id="system"),
+        Binding("ctrl+t", "mode", "Chat or raw completion", show=False, id="mode"),
+        Binding("alt+r", "rename", "Rename the conversation", show=False, id="rename"),
+        Binding("alt+c", "copy_last", "Copy the last answer", show=False, id="copy_last"),
+        Binding("alt+p", "load_preset", "Sampling presets", show=False, id="presets"),
+        Binding("alt+s", "save_preset", "Keep the sampling as a preset", show=False, id="save_preset"),
+        Binding("alt+e", "export_preferences", "Export preference pairs", show=False, id="preferences"),
+        Binding("alt+up", "to_messages", "To the messages", show=False, id="to_messages"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self.conversation = Conversation()
-        self.running: int | None = None
-        """The request that is being answered."""
-        self._facts = ""
-        self._is_coloured = self._is_raw = self._shows_thinking = False
-
-    @property
-    def workbench(self) -> "Workbench":
-        """The app."""
-        return cast("Workbench", self.app)
+        self._inspected: tuple[Answer, int] | None = None
+        self._status_at = 0.0
+        self._picture_timer: Timer | None = None
+        self._early: Question | None = None
+        """What was asked while the model was still being loaded; it is answered then."""
 
     def compose(self) -> ComposeResult:
-        yield Static(id="status", markup=False)
+        yield ModeStrip("chat")
+        yield StatusLine(id="status")
         with Horizontal():
             with Vertical():
-                yield VerticalScroll(id="conversation", can_focus=False)
+                yield Transcript(id="conversation")
                 yield Inspector(id="inspector")
-                yield Prompt(id="prompt")
+                yield Prompt(self.workbench.history, id="prompt")
             yield SamplingPanel(id="sampling")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
-    def on_mount(self) -> None:
-        self.query_one("#inspector").display = False
+    async def on_mount(self) -> None:
+        self._hide_tokens()
+        self.start_frames()
+        await self.show(self.conversation)
         self.query_one(Prompt).focus()
-        self.update_status()
-        self.set_interval(FRAME_SECONDS, self._draw)
 
     def on_screen_resume(self) -> None:
         self.update_status()
 
-    def _draw(self) -> None:
-        if self.running is not None:
-            self.answers[-1].flush()
-
-    @property
-    def answers(self) -> Sequence[TokenText]:
-        """The answers on the screen, in order."""
-        return list(self.query(TokenText))
+    # What is told on top
 
     def update_status(self) -> None:
         """Say what is loaded and how it does."""
         loaded = self.workbench.loaded
-        model = self.workbench.load_state
-        if loaded is not None:
-            model = f"● {self.workbench.load_name}  {loaded.num_parameters / 1e6:.1f}M"
-            model += f"  {loaded.context} tokens of context  {loaded.device} {loaded.dtype}"
+        left = Text(no_wrap=True)
+        if loaded is None:
+            left.append("○ ", "dim")
+            left.append(visible(self.workbench.load_state))
+        else:
+            left.append("● ", "bold green")
+            left.append(visible(self.workbench.load_name), "bold")
+            left.append(f" {loaded.num_parameters / 1e6:.1f}M {loaded.device} {loaded.dtype}", "dim")
         mode = "raw completion" if self.conversation.is_raw else visible(self.conversation.name)
-        self.query_one("#status", Static).update(f"{model}   {mode}   {self._facts}")
+        left.append(f"  {mode}")
+        self.query_one(StatusLine).show(left, Text(self._facts(), no_wrap=True))
 
-    # The conversation
+    def _facts(self) -> str:
+        loaded, writing = self.workbench.loaded, self.writing
+        answer = self.conversation.last_answer
+        if loaded is None:
+            return ""
+        if writing is not None:
+            if writing.first_at is None:
+                return f"reading … {self.workbench.clock() - writing.began:.1f} s"
+            first, rate, used = writing.first_at - writing.began, writing.rate, writing.num_context
+        elif answer is not None and answer.num_context:
+            first, rate, used = answer.first_seconds, answer.rate, answer.num_context
+        else:
+            return f"context {loaded.context} · KV {_megabytes(loaded.cache_bytes)}"
+        cache = loaded.cache_bytes * min(used / loaded.context, 1)
+        told = f"{rate:.0f} tok/s · first {first * 1000:.0f} ms · ctx {used}/{loaded.context}"
+        return f"{told} · KV {_megabytes(cache)}"
 
-    async def show(self, conversation: Conversation) -> None:
-        """Show another conversation."""
-        self.conversation = conversation
-        place = self.query_one("#conversation", VerticalScroll)
-        await place.remove_children()
-        for turn in conversation.turns:
-            await self._mount_turn(turn)
-        self.query_one("#inspector").display = False
+    def told_progress(self) -> None:
+        now = self.workbench.clock()
+        if now - self._status_at >= STATUS_SECONDS:
+            self._status_at = now
+            self.update_status()
+
+    def told_end(self, answer: Answer) -> None:
         self.update_status()
-        place.scroll_end(animate=False)
+        self._picture_soon()
 
-    async def _mount_turn(self, turn: Turn) -> TokenText:
-        place = self.query_one("#conversation", VerticalScroll)
-        text = TokenText(classes="answer")
-        text.is_coloured, text.is_raw = self._is_coloured, self._is_raw
-        text.shows_thinking = self._shows_thinking
-        await place.mount(Static(visible(turn.question), classes="question", markup=False), text)
-        if turn.answers:
-            text.replace(turn.answers[turn.chosen].tokens)
-        return text
-
-    async def on_prompt_sent(self, event: Prompt.Sent) -> None:
-        if not self._is_free():
-            return
-        self.query_one(Prompt).remember(event.text)
-        self.conversation.turns.append(Turn(question=event.text))
-        await self._mount_turn(self.conversation.turns[-1])
-        self.answer(len(self.conversation.turns) - 1, [])
-
-    def _is_free(self) -> bool:
-        if self.running is not None:
-            self.notify("an answer is being written; escape stops it", severity="warning")
-        elif self.workbench.loaded is None:
-            self.notify("no model is loaded; F3 lists the checkpoints", severity="warning")
-        return self.running is None and self.workbench.loaded is not None
-
-    def answer(self, index: int, prefix: list[TokenInfo]) -> None:
-        """Write an answer to a turn, beginning with the tokens of `prefix`."""
-        turn, text = self.conversation.turns[index], self.answers[index]
-        options = self.query_one(SamplingPanel).values()
-        answer = Answer(tokens=list(prefix), model=self.workbench.load_name, options=options)
-        turn.answers.append(answer)
-        turn.chosen = len(turn.answers) - 1
-        text.replace(prefix)
-        rows = messages_to_json(self.conversation.messages(up_to=index))
-        request = Generate(
-            id=self.workbench.client.new_id(),
-            messages=[] if self.conversation.is_raw else rows,
-            text=turn.question,
-            prefix_ids=[token.id for token in prefix],
-            options=options,
-        )
-        self.running = request.id
-        self.query_one("#conversation", VerticalScroll).anchor()
-        self._receive(request, answer, text)
-
-    @work
-    async def _receive(self, request: Generate, answer: Answer, text: TokenText) -> None:
-        async for reply in self.workbench.client.stream(request):
-            if isinstance(reply, Tokens):
-                answer.tokens += reply.tokens
-                text.append(reply.tokens)
-            elif isinstance(reply, Finished):
-                answer.reason, answer.seed, answer.seconds = reply.reason, reply.seed, reply.seconds
-                self._tell(reply)
-            elif isinstance(reply, Failed):
-                self.notify(visible(reply.message), severity="error", markup=False)
-            elif isinstance(reply, Crashed):
-                self.workbench.tell_crash(reply)
-        text.flush()
-        self.running = None
-        self.workbench.store.save(self.conversation)
+    def told_change(self) -> None:
+        self._hide_tokens()
         self.update_status()
+        self._picture_soon()
 
-    def _tell(self, reply: Finished) -> None:
-        rate = reply.num_tokens / max(reply.seconds - reply.first_seconds, 1e-6)
-        loaded = self.workbench.loaded
-        context = loaded.context if loaded is not None else reply.num_context
-        self._facts = (
-            f"{rate:.0f} tok/s  first {reply.first_seconds * 1000:.0f} ms  "
-            f"context {reply.num_context / context:.0%}  {reply.reason}"
-        )
+    async def told_loaded(self, loaded: Loaded | None, *, is_base: bool) -> None:
+        """Another model is there; one that has only read texts is given texts to go on with."""
+        if loaded is not None and is_base and not self.conversation.nodes and not self.conversation.is_raw:
+            await self.show(Conversation(is_raw=True))
+            self.notify("it has read texts but no conversations yet", title="a base model", timeout=6)
+        self.update_status()
+        self._picture_soon()
+        if not self.workbench.is_loading:
+            early, self._early = self._early, None
+            if early is not None and loaded is not None and early in self.conversation.path():
+                await self.answer(early)
 
     # Keys
 
-    def action_stop(self) -> None:
-        """Stop the answer and keep what there is; without one, go back to the prompt."""
-        if self.running is not None:
-            self.workbench.client.cancel(self.running)
-        else:
-            self.query_one("#inspector").display = False
-            self.query_one(Prompt).focus()
-
-    def action_regenerate(self) -> None:
-        """Answer the last question once more."""
-        if self.conversation.turns and self._is_free():
-            self.answer(len(self.conversation.turns) - 1, [])
-
-    async def action_edit(self) -> None:
-        """Take the last question back into the prompt."""
-        if self.conversation.turns and self.running is None:
-            turn = self.conversation.turns.pop()
-            await self.show(self.conversation)
-            self.query_one(Prompt).text = turn.question
-            self.query_one(Prompt).focus()
-
-    async def action_sibling(self, distance: int) -> None:
-        """Show another answer to the last question."""
-        if self.running is None and self.conversation.turns:
-            turn = self.conversation.turns[-1]
-            turn.chosen = (turn.chosen + distance) % max(len(turn.answers), 1)
-            if turn.answers:
-                self.answers[-1].replace(turn.answers[turn.chosen].tokens)
-                self.notify(f"answer {turn.chosen + 1} of {len(turn.answers)}", timeout=2)
-
-    async def action_new(self) -> None:
-        """Begin a new conversation."""
-        if self.running is None:
-            new = Conversation(system=self.conversation.system, is_raw=self.conversation.is_raw)
-            await self.show(new)
-            self.query_one(Prompt).focus()
-
-    async def action_mode(self) -> None:
-        """Change between chat and raw completion, in a new conversation."""
-        if self.running is None:
-            await self.show(Conversation(is_raw=not self.conversation.is_raw))
-
-    @work
-    async def action_open(self) -> None:
-        """Search the conversations that were kept."""
-        store = self.workbench.store
-
-        def find(words: str) -> list[tuple[str, str]]:
-            return [(found.id, found.name) for found in store.find(words)]
-
-        chosen = await self.app.push_screen_wait(Choose("conversations", find))
-        if chosen is not None and self.running is None:
-            await self.show(next(found for found in store.find() if found.id == chosen))
-
-    @work
-    async def action_rename(self) -> None:
-        """Give the conversation another title."""
-        title = await self.app.push_screen_wait(Ask("title", self.conversation.name))
-        if title is not None:
-            self.conversation.title = title
-            self.workbench.store.save(self.conversation)
-            self.update_status()
-
-    @work
-    async def action_delete(self) -> None:
-        """Delete the conversation."""
-        question = f"delete the conversation {visible(self.conversation.name)!r}?"
-        if self.running is None and await self.app.push_screen_wait(Confirm(question)):
-            self.workbench.store.delete(self.conversation)
-            await self.show(Conversation())
-
-    @work
-    async def action_system(self) -> None:
-        """Set the system prompt of this conversation."""
-        system = await self.app.push_screen_wait(Ask("system prompt", self.conversation.system))
-        if system is not None:
-            self.conversation.system = system
-
-    @work
-    async def action_export(self) -> None:
-        """Write the conversation to a file."""
-        path = await self.app.push_screen_wait(
-            Ask("export to (.md, or .jsonl for SFT)", f"{self.conversation.id}.md")
-        )
-        if path is None:
+    async def on_prompt_sent(self, event: Prompt.Sent) -> None:
+        is_early = self.workbench.is_loading and self._early is None
+        if not is_early and not self.is_free():
             return
         try:
-            self.conversation.export(Path(path))
-        except (UserError, OSError) as error:
-            self.notify(visible(str(error)), severity="error", markup=False)
+            self.query_one(Prompt).remember(event.text)
+        except OSError as error:
+            self.tell(error)
+        question = Question(parent=self.end_of_path, text=event.text)
+        if is_early:
+            self._early = question
+            self.add_node(question)
+            await self.transcript.update()
+            self.update_status()
         else:
-            self.notify(f"exported to {visible(path)}", markup=False)
+            await self.ask(question)
 
-    def action_panel(self) -> None:
-        """Show the sampling options and go to them, or hide them."""
-        panel = self.query_one(SamplingPanel)
-        panel.set_class(not panel.has_class("shown"), "shown")
-        if panel.has_class("shown"):
-            panel.query("OptionRow").first().focus()
-        else:
+    def action_stop(self) -> None:
+        """Stop the answer and keep what there is; without one, go back to the prompt."""
+        if not self.stop():
+            self._hide_tokens()
+            if self._is_narrow:
+                self.panel.remove_class("shown")
             self.query_one(Prompt).focus()
 
+    async def action_regenerate(self) -> None:
+        """Answer the question of the focused message, or the last one, once more."""
+        node = self.focused.node if isinstance(self.focused, AnswerText) else None
+        node = node or self.conversation.last_answer or self.last_question
+        if node is not None:
+            await self.regenerate(node)
+
+    async def action_continue_last(self) -> None:
+        """Let the model write on where the last answer ends."""
+        if (answer := self.conversation.last_answer) is not None:
+            await self.continue_answer(answer)
+
+    def action_edit_last(self) -> None:
+        """Change the last question and ask it anew."""
+        if (question := self.last_question) is not None:
+            self.edit(question)
+
+    def action_copy_last(self) -> None:
+        """Copy the last answer."""
+        if (answer := self.conversation.last_answer) is not None:
+            self.copy_text(answer.text)
+
+    def action_editor(self) -> None:
+        """Write the prompt in the user's own editor."""
+        prompt = self.query_one(Prompt)
+        try:
+            with self.app.suspend():
+                text = edit(prompt.text)
+        except SuspendNotSupported:
+            self.notify("this terminal can not be lent to an editor", severity="warning")
+        except UserError as error:
+            self.tell(error)
+        else:
+            prompt.fill(text)
+        prompt.focus()
+
+    def action_to_messages(self) -> None:
+        """Go to the last message."""
+        if self.transcript.answers:
+            self.transcript.answers[-1].focus()
+
+    def action_score(self) -> None:
+        """Ask how likely the model finds a text."""
+        from workbench.screens.score import ScoreScreen
+
+        self.app.push_screen(ScoreScreen())
+
+    def interrupt(self) -> bool:
+        """Stop what is going on; return whether there was something."""
+        return self.stop()
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self.has_class("-narrow")
+
+    def action_panel(self) -> None:
+        """Show the sampling options and go to them, or leave them."""
+        is_inside = self.focused is not None and self.panel in self.focused.ancestors
+        self.panel.set_class(not is_inside and self._is_narrow, "shown")
+        if is_inside:
+            self.query_one(Prompt).focus()
+        else:
+            self.panel.query("OptionRow").first().focus()
+            self._picture_soon()
+
+    # How answers look
+
     def action_colours(self) -> None:
-        """Colour answers by the probability of their tokens."""
-        self._is_coloured = not self._is_coloured
-        for text in self.answers:
-            text.is_coloured = self._is_coloured
+        """Colour answers by the probability of their tokens, by entropy, or not at all."""
+        mode = MODES[(MODES.index(self.transcript.colours) + 1) % len(MODES)]
+        self.transcript.colours = mode
+        for text in self.transcript.answers:
+            text.colours = mode
             text.refresh()
+        self.notify(f"colours: {mode}", timeout=2)
 
     def action_raw(self) -> None:
-        """Show tokens as they are, control tokens and borders too."""
-        self._is_raw = not self._is_raw
-        for text in self.answers:
-            text.is_raw = self._is_raw
-            text.rewrap()
+        """Show tokens as they are, control tokens and borders too, then with ids."""
+        place = RAW_MODES.index(self.transcript.raw)
+        self.transcript.raw = RAW_MODES[(place + 1) % len(RAW_MODES)]
+        self._redress()
 
     def action_thinking(self) -> None:
         """Open or close what models think before they answer."""
-        self._shows_thinking = not self._shows_thinking
-        for text in self.answers:
-            text.shows_thinking = self._shows_thinking
-            text.rewrap()
+        self.transcript.shows_thinking = not self.transcript.shows_thinking
+        self._redress()
+
+    def _redress(self) -> None:
+        """Draw all answers anew; the cursor, or else the end, stays in view."""
+        is_at_end = self.transcript.is_vertical_scroll_end
+        self.transcript.redress()
+        if isinstance(self.focused, AnswerText):
+            self.call_after_refresh(self.focused.scroll_to_cursor)
+        elif is_at_end:
+            self.transcript.scroll_end(animate=False)
 
     # Tokens
 
     def on_token_text_inspected(self, event: TokenText.Inspected) -> None:
-        inspector = self.query_one(Inspector)
-        inspector.display = True
-        inspector.show(event.source.tokens[event.index], event.index)
+        text, index = event.source, event.index
+        if not isinstance(text, AnswerText) or not 0 <= index < len(text.tokens):
+            return
+        below, beside = self.query_one("#inspector", Inspector), self.query_one("#side-inspector", Inspector)
+        for inspector in (below, beside):
+            inspector.show(text.tokens[index], index)
+        if not below.display and self._is_narrow and index != text.hover:
+            # The mouse alone does not open it: the text would jump from under it.
+            below.display = True
+            self.call_after_refresh(text.scroll_to_cursor)
+        self._inspected = (text.node, index)
+        self._picture_soon()
 
-    async def action_force(self, number: int) -> None:
-        """Put alternative `number` in place of the token under the cursor, and go on from there."""
-        text = self.focused
-        if not isinstance(text, TokenText) or text.cursor < 0 or not self._is_free():
+    def _hide_tokens(self) -> None:
+        self._inspected = None
+        for inspector in self.query(Inspector):
+            inspector.clear()
+        self.query_one("#inspector").display = False
+
+    async def on_inspector_chosen(self, event: Inspector.Chosen) -> None:
+        if self._inspected is None:
             return
-        token = text.tokens[text.cursor]
-        if number > len(token.alternatives):
+        answer, index = self._inspected
+        text = self.transcript.widget_of(answer.id)
+        if isinstance(text, AnswerText):
+            text.cursor = index
+            self.force(answer, event.number)
+
+    def on_sampling_panel_changed(self) -> None:
+        self._picture_soon()
+
+    def _picture_soon(self) -> None:
+        if self._picture_timer is not None:
+            self._picture_timer.stop()
+        self._picture_timer = self.set_timer(PICTURE_SECONDS, self._draw_picture)
+
+    @work(exclusive=True, group="picture")
+    async def _draw_picture(self) -> None:
+        """Ask for the distribution at the inspected token, else at the first of the last answer."""
+        answer, index = self._inspected or (self.conversation.last_answer, 0)
+        panel, picture = self.panel, self.panel.picture
+        if answer is None or self.workbench.loaded is None:
+            picture.clear()
             return
-        other = token.alternatives[number - 1]
-        if other.label in ENDS:
-            self.notify("the answer would end there", severity="warning")
+        if self.writing is not None or not panel.display or answer.id not in self.conversation.nodes:
             return
-        index = self.answers.index(text)
-        is_control = other.label.startswith("<|") and other.label.endswith("|>")
-        kind = "control" if is_control else token.kind if token.kind != "control" else "text"
-        forced = TokenInfo(
-            id=other.id,
-            kind=kind,
-            text="" if is_control else other.label,
-            label=other.label,
-            logprob=other.logprob,
-            alternatives=token.alternatives,
+        question = self.conversation.nodes[answer.parent]
+        rows = messages_to_json(self.conversation.messages(self.conversation.path_to(question)))
+        request = Predict(
+            id=self.workbench.client.new_id(),
+            messages=[] if self.conversation.is_raw else rows,
+            text=question.text,
+            prefix_ids=answer.tokens.ids[:index],
+            options=panel.values(),
         )
-        prefix = [*text.tokens[: text.cursor], forced]
-        if index < len(self.conversation.turns) - 1:
-            # What was said after an answer that now is another does not follow from it.
-            del self.conversation.turns[index + 1 :]
-            await self.show(self.conversation)
-        self.answer(index, prefix)
+        reply = await self.workbench.client.ask(request)
+        if isinstance(reply, Predicted):
+            place = f"after {quote(answer.tokens.labels[index - 1])}" if index else "first token"
+            picture.show(f"next token: {place}", reply)
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -37,23 +37,23 @@ class CheckpointsScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "load", "Chat with it", priority=True),
-        Binding("m", "monitor", "Monitor"),
-        Binding("v", "compare", "Compare"),
-        Binding("t", "tensors", "Tensors"),
-        Binding("space", "mark", "Mark for comparison", show=False),
-        Binding("slash", "filter", "Filter"),
-        Binding("s", "sort", "Sort"),
-        Binding("f", "fold", "Fold", show=False),
-        Binding("e", "rename", "Rename", show=False),
-        Binding("d", "delete", "Delete"),
-        Binding("p", "send('pause')", "Pause the run", show=False),
-        Binding("r", "send('resume')", "Go on with a paused run", show=False),
-        Binding("c", "send('checkpoint')", "Save a checkpoint", show=False),
-        Binding("x", "stop_run", "Stop the run", show=False),
-        Binding("escape", "unfilter", "Drop the filter", show=False),
+        Binding("enter", "load", "Chat with it", priority=True, id="runs-load"),
+        Binding("m", "monitor", "Monitor", id="runs-monitor"),
+        Binding("v", "compare", "Compare", id="runs-compare"),
+        Binding("t", "tensors", "Tensors", id="runs-tensors"),
+        Binding("space", "mark", "Mark for comparison", show=False, id="runs-mark"),
+        Binding("slash", "filter", "Filter", id="runs-filter"),
+        Binding("s", "sort", "Sort", id="runs-sort"),
+        Binding("f", "fold", "Fold", show=False, id="runs-fold"),
+        Binding("e", "rename", "Rename", show=False, id="runs-rename"),
+        Binding("d", "delete", "Delete", id="runs-delete"),
+        Binding("p", "send('pause')", "Pause the run", show=False, id="runs-pause"),
+        Binding("r", "send('resume')", "Go on with a paused run", show=False, id="runs-resume"),
+        Binding("c", "send('checkpoint')", "Save a checkpoint", show=False, id="runs-checkpoint"),
+        Binding("x", "stop_run", "Stop the run", show=False, id="runs-stop-run"),
+        Binding("escape", "unfilter", "Drop the filter", show=False, id="runs-unfilter"),
         *(
-            Binding(str(number), f"part('{part}')", f"Show {part}", show=False)
+            Binding(str(number), f"part('{part}')", f"Show {part}", show=False, id=f"runs-part-{part}")
             for number, part in enumerate(PARTS, 1)
         ),
     ]

@@ -69,13 +69,13 @@ class CompareScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop / back"),
-        Binding("ctrl+t", "mode", "Chat or raw text", priority=True),
-        Binding("f6", "colours", "Probabilities", priority=True),
-        Binding("f7", "parting", "Where they part"),
-        Binding("f8", "swap", "Swap", show=False),
-        Binding("f9", "choose(0)", "Choose A"),
-        Binding("f10", "choose(1)", "Choose B"),
+        Binding("escape", "stop", "Stop / back", id="compare-stop"),
+        Binding("ctrl+t", "mode", "Chat or raw text", priority=True, id="compare-mode"),
+        Binding("f6", "colours", "Probabilities", priority=True, id="compare-colours"),
+        Binding("f7", "parting", "Where they part", id="compare-parting"),
+        Binding("f8", "swap", "Swap", show=False, id="compare-swap"),
+        Binding("f9", "choose(0)", "Choose A", id="compare-a"),
+        Binding("f10", "choose(1)", "Choose B", id="compare-b"),
     ]
 
     def __init__(self) -> None:

@@ -1,17 +1,37 @@
-"""Small questions to the user: a line of text, yes or no, one of a list; and the help."""
+"""Small questions to the user: a line or a page of text, yes or no, one of a list; and the help."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events, work
 from textual.app import ComposeResult
-from textual.binding import BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Button, Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
+from picochat.errors import UserError
 from workbench.visible import visible
+from workbench.widgets.prompt import mend_space
+
+
+class LineInput(Input):
+    """An input that takes the spaces of every terminal."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        mend_space(event)
+        await super()._on_key(event)
+
+
+class PageInput(TextArea):
+    """A text area that takes the spaces of every terminal."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        mend_space(event)
+        await super()._on_key(event)
 
 
 class Ask(ModalScreen[str | None]):
@@ -26,11 +46,40 @@ class Ask(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, markup=False)
-            yield Input(self._value)
+            yield Static(self._question, markup=False, classes="question")
+            yield LineInput(self._value)
+            yield Static("enter takes it · esc leaves", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
+
+
+class AskPage(ModalScreen[str | None]):
+    """Asks for a text of several lines; escape gives none."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel", priority=True),
+        Binding("ctrl+s", "take", "Take it", priority=True, id="take_page"),
+    ]
+
+    def __init__(self, question: str, value: str = "") -> None:
+        super().__init__()
+        self._question = question
+        self._value = value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog page"):
+            yield Static(self._question, markup=False, classes="question")
+            yield PageInput(self._value)
+            yield Static("^S takes it · esc leaves", classes="hint")
+
+    def on_mount(self) -> None:
+        area = self.query_one(TextArea)
+        area.move_cursor(area.document.end)
+
+    def action_take(self) -> None:
+        """Take the text."""
+        self.dismiss(self.query_one(TextArea).text)
 
 
 class Confirm(ModalScreen[bool]):
@@ -39,6 +88,7 @@ class Confirm(ModalScreen[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         ("y", "dismiss(True)", "Yes"),
         ("n,escape", "dismiss(False)", "No"),
+        ("left,right", "app.focus_next", "Other"),
     ]
 
     def __init__(self, question: str) -> None:
@@ -47,47 +97,97 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, markup=False)
-            yield Static("y: yes    n: no", classes="hint")
+            with VerticalScroll(can_focus=False):
+                yield Static(self._question, markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("No  (n)", id="no", compact=True)
+                yield Button("Yes  (y)", id="yes", compact=True, variant="warning")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
 
 
 class Choose(ModalScreen[str | None]):
     """Asks for one of a list, which shrinks to what holds the words typed."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss(None)", "Cancel"), ("down", "down", "List")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("down", "move(1)", "Next", show=False, priority=True),
+        Binding("up", "move(-1)", "Before", show=False, priority=True),
+        Binding("ctrl+d", "delete", "Delete", priority=True, id="delete_choice"),
+    ]
 
-    def __init__(self, question: str, find: Callable[[str], Sequence[tuple[str, str]]]) -> None:
-        """`find` returns (id, name) of what holds given words."""
+    def __init__(
+        self,
+        question: str,
+        find: Callable[[str], Sequence[tuple[str, str]]],
+        *,
+        delete: Callable[[str], object] | None = None,
+        empty: str = "nothing found",
+    ) -> None:
+        """`find` returns (id, name) of what holds given words, in a thread; `delete` removes one of them."""
         super().__init__()
         self._question = question
         self._find = find
+        self._delete = delete
+        self._empty = empty
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, markup=False)
-            yield Input(placeholder="search")
+            yield Static(self._question, markup=False, classes="question")
+            yield LineInput(placeholder="search")
             yield OptionList()
+            keys = "↑↓ choose · enter takes it · esc leaves" + (" · ^D deletes" if self._delete else "")
+            yield Static(keys, classes="hint")
 
     def on_mount(self) -> None:
+        self.query_one(OptionList).can_focus = False
         self._fill("")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._fill(event.value)
 
-    def _fill(self, words: str) -> None:
-        options = [Option(Text(visible(name)), id=id) for id, name in self._find(words)]
+    @work(exclusive=True, group="fill")
+    async def _fill(self, words: str) -> None:
+        try:
+            rows = await asyncio.to_thread(self._find, words)
+        except (UserError, OSError) as error:
+            self.notify(visible(str(error)), severity="error", markup=False)
+            rows = []
+        options = [Option(Text(visible(name), no_wrap=True), id=id) for id, name in rows]
         found = self.query_one(OptionList)
         found.clear_options()
-        found.add_options(options)
+        found.add_options(options or [Option(self._empty, disabled=True)])
+        found.highlighted = 0 if options else None
 
-    def action_down(self) -> None:
-        """Go from the search to the list."""
-        self.query_one(OptionList).focus()
+    @property
+    def _chosen(self) -> str | None:
+        found = self.query_one(OptionList)
+        if found.highlighted is None:
+            return None
+        return found.get_option_at_index(found.highlighted).id
+
+    def action_move(self, distance: int) -> None:
+        """Move through the list; what is typed goes on to the search."""
+        found = self.query_one(OptionList)
+        found.action_cursor_down() if distance > 0 else found.action_cursor_up()
+
+    @work
+    async def action_delete(self) -> None:
+        """Delete what the cursor is at, after a question."""
+        chosen = self._chosen
+        if self._delete is None or chosen is None:
+            return
+        if await self.app.push_screen_wait(Confirm("delete it?")):
+            try:
+                self._delete(chosen)
+            except (UserError, OSError) as error:
+                self.notify(visible(str(error)), severity="error", markup=False)
+            self._fill(self.query_one(Input).value)
 
     def on_input_submitted(self) -> None:
-        found = self.query_one(OptionList)
-        if found.option_count:
-            self.dismiss(found.get_option_at_index(found.highlighted or 0).id)
+        if self._chosen is not None:
+            self.dismiss(self._chosen)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
@@ -96,16 +196,29 @@ class Choose(ModalScreen[str | None]):
 class Help(ModalScreen[None]):
     """The keys that work where the help was asked for."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape,f1,question_mark,q", "dismiss(None)", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,f1,question_mark,q,enter", "dismiss(None)", "Close")]
 
-    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, groups: Sequence[tuple[str, Sequence[tuple[str, str, str]]]], note: str = "") -> None:
+        """`groups` are headings with (key, what it does, name for the settings)."""
         super().__init__()
-        self._keys = keys
+        self._groups = groups
+        self._note = note
 
     def compose(self) -> ComposeResult:
-        text = Text("keys\n", style="bold")
-        for key, what in self._keys:
-            text.append(f"\n{key:>12}", "bold cyan")
-            text.append(f"  {what}", "not bold")
-        with VerticalScroll(classes="dialog"):
-            yield Static(text)
+        with VerticalScroll(classes="dialog help"):
+            yield Static(id="keys")
+
+    def on_mount(self) -> None:
+        text = Text()
+        accent = self.app.theme_variables.get("accent", "")
+        style = "bold" if accent.startswith("ansi") else f"bold {accent}"
+        for heading, rows in self._groups:
+            text.append(f"{heading}\n", style)
+            for key, what, name in rows:
+                text.append(f"{key:>14}", "bold")
+                text.append(f"  {what:<34}")
+                text.append(f"{name}\n", "dim")
+            text.append("\n")
+        text.append(self._note, "dim")
+        self.query_one("#keys", Static).update(text)
+        self.query_one(VerticalScroll).focus()

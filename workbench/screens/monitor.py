@@ -46,21 +46,25 @@ class MonitorScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (32, "-high")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "watch", "Watch", show=False, priority=True),
-        Binding("space", "overlay", "Overlay"),
-        Binding("p", "send('pause')", "Pause"),
-        Binding("r", "go_on", "Resume"),
-        Binding("c", "send('checkpoint')", "Save", show=False),
-        Binding("x", "stop_run", "Stop"),
-        Binding("n", "new_run", "New run"),
-        Binding("l", "log", "Log axis"),
-        Binding("s", "smooth", "Smooth", show=False),
-        Binding("z", "grid", "One chart or four", show=False),
-        Binding("right_square_bracket,full_stop", "metric(1)", "Next curve", show=False),
-        Binding("left_square_bracket,comma", "metric(-1)", "Curve before", show=False),
-        Binding("o", "rollouts", "Rollouts", show=False),
+        Binding("enter", "watch", "Watch", show=False, priority=True, id="monitor-watch"),
+        Binding("space", "overlay", "Overlay", id="monitor-overlay"),
+        Binding("p", "send('pause')", "Pause", id="monitor-pause"),
+        Binding("r", "go_on", "Resume", id="monitor-go-on"),
+        Binding("c", "send('checkpoint')", "Save", show=False, id="monitor-checkpoint"),
+        Binding("x", "stop_run", "Stop", id="monitor-stop-run"),
+        Binding("n", "new_run", "New run", id="monitor-new-run"),
+        Binding("l", "log", "Log axis", id="monitor-log"),
+        Binding("s", "smooth", "Smooth", show=False, id="monitor-smooth"),
+        Binding("z", "grid", "One chart or four", show=False, id="monitor-grid"),
+        Binding(
+            "right_square_bracket,full_stop", "metric(1)", "Next curve", show=False, id="monitor-metric-next"
+        ),
+        Binding(
+            "left_square_bracket,comma", "metric(-1)", "Curve before", show=False, id="monitor-metric-before"
+        ),
+        Binding("o", "rollouts", "Rollouts", show=False, id="monitor-rollouts"),
         *(
-            Binding(str(number), f"part('{part}')", f"Show {part}", show=False)
+            Binding(str(number), f"part('{part}')", f"Show {part}", show=False, id=f"monitor-part-{part}")
             for number, part in enumerate(PARTS, 1)
         ),
     ]

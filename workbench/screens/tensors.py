@@ -37,15 +37,15 @@ class TensorsScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "stats", "Measure", priority=True),
-        Binding("a", "survey", "Measure all"),
-        Binding("d", "difference", "Difference"),
-        Binding("h", "heat", "Map"),
-        Binding("o", "choose", "Open"),
-        Binding("slash", "filter", "Filter"),
-        Binding("s", "sort", "Sort"),
-        Binding("l", "log", "Log counts", show=False),
-        Binding("escape", "back", "Back", show=False),
+        Binding("enter", "stats", "Measure", priority=True, id="tensors-stats"),
+        Binding("a", "survey", "Measure all", id="tensors-survey"),
+        Binding("d", "difference", "Difference", id="tensors-difference"),
+        Binding("h", "heat", "Map", id="tensors-heat"),
+        Binding("o", "choose", "Open", id="tensors-choose"),
+        Binding("slash", "filter", "Filter", id="tensors-filter"),
+        Binding("s", "sort", "Sort", id="tensors-sort"),
+        Binding("l", "log", "Log counts", show=False, id="tensors-log"),
+        Binding("escape", "back", "Back", show=False, id="tensors-back"),
     ]
 
     def __init__(self) -> None:

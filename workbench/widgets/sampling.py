@@ -1,18 +1,24 @@
 """The sampling options as rows that are changed in place."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
-from textual.containers import Vertical
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
 from picochat.engine.options import SamplingOptions
 from picochat.errors import UserError
+from workbench.widgets.inspector import Inspector
+from workbench.widgets.next_token import NextTokenPicture
 
-BAR = 8
+LABEL, VALUE, BAR = 15, 7, 10
+HINT = "1-5 or a click forces it"
+BAR_BEGINS = LABEL + VALUE + 1
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,13 @@ OPTIONS = (
 class OptionRow(Widget, can_focus=True):
     """One option: left and right step it, digits type a value, backspace restores the default."""
 
+    DEFAULT_CSS = """
+    OptionRow { height: 1;
+        &:focus { background: $primary 35%; }
+        .option--bar { color: $primary; } .option--changed { color: $accent; text-style: bold; } }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"option--bar", "option--changed"}
+
     class Changed(Message):
         """The user asks for another value."""
 
@@ -61,8 +74,17 @@ class OptionRow(Widget, can_focus=True):
         value = "none" if self.value is None else f"{self.value:g}"
         filled = 0 if self.value is None else round(BAR * min(self.value / self.option.full, 1))
         shown = f"{self._typed}▏" if self._typed else value
-        bar = f"{'━' * filled}{'─' * (BAR - filled)}"
-        return Text.assemble(f"{self.option.label:<15}", (f"{shown:>7}", "bold"), " ", (bar, "cyan"))
+        is_usual = self.value == getattr(SamplingOptions(), self.option.name)
+        number = "" if is_usual else self.get_component_rich_style("option--changed", partial=True)
+        bar = self.get_component_rich_style("option--bar", partial=True)
+        return Text.assemble(
+            f"{self.option.label:<{LABEL}}",
+            (f"{shown:>{VALUE}}", number),
+            " ",
+            ("━" * filled, bar),
+            ("─" * (BAR - filled), "dim"),
+            no_wrap=True,
+        )
 
     def on_key(self, event: events.Key) -> None:
         if event.key in ("left", "right", "shift+left", "shift+right"):
@@ -92,6 +114,13 @@ class OptionRow(Widget, can_focus=True):
         self._step(-self.option.step)
         event.stop()
 
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        place = -1 if offset is None else offset.x - BAR_BEGINS
+        if 0 <= place < BAR:
+            value = round((place + 1) / BAR * self.option.full / self.option.step) * self.option.step
+            self.post_message(self.Changed(self.option.name, round(value, 4)))
+
     def _ask_default(self) -> None:
         if self._typed:
             self._typed = self._typed[:-1]
@@ -113,32 +142,52 @@ class OptionRow(Widget, can_focus=True):
             self.post_message(self.Changed(self.option.name, float(typed)))
 
 
-class SamplingPanel(Vertical):
+class SamplingPanel(VerticalScroll, can_focus=False):
     """All sampling options; what is changed holds for the next answer."""
+
+    DEFAULT_CSS = """
+    SamplingPanel { width: 38; padding: 0 1; border-left: solid $primary 60%; scrollbar-size-vertical: 1; }
+    SamplingPanel .heading { text-style: bold; color: $accent; }
+    SamplingPanel .hint { color: $text-muted; }
+    SamplingPanel Inspector { padding: 0; margin: 1 0 0 0; }
+    """
+
+    class Changed(Message):
+        """The options are others now."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.options = SamplingOptions()
 
-    def compose(self):
+    def compose(self) -> ComposeResult:
         yield Static("sampling", classes="heading")
         for option in OPTIONS:
             yield OptionRow(option)
-        yield Static("←→ step · digits type\n⌫ default", classes="hint")
+        yield Static("←→ step · 0-9 type · ⌫ usual", classes="hint", markup=False)
+        yield Inspector(HINT, id="side-inspector")
+        yield NextTokenPicture(id="next-token")
+
+    @property
+    def picture(self) -> NextTokenPicture:
+        """What the options make of the next token."""
+        return self.query_one(NextTokenPicture)
 
     def on_option_row_changed(self, event: OptionRow.Changed) -> None:
         event.stop()
         option = next(option for option in OPTIONS if option.name == event.name)
         value = int(event.value) if option.is_whole and event.value is not None else event.value
-        values = {field.name: getattr(self.options, field.name) for field in OPTIONS}
         try:
-            self.options = SamplingOptions(**{**values, event.name: value})
+            self.set_options(SamplingOptions(**{**self.values(), event.name: value}))
         except UserError as error:
             self.notify(str(error), severity="warning", markup=False)
-            return
-        row = self.query_one(f"#option-{event.name}", OptionRow)
-        row.value = value
-        row.refresh()
+
+    def set_options(self, options: SamplingOptions) -> None:
+        """Take other options."""
+        self.options = options
+        for row in self.query(OptionRow):
+            row.value = getattr(options, row.option.name)
+            row.refresh()
+        self.post_message(self.Changed())
 
     def values(self) -> dict[str, float | None]:
         """Return the options as JSON."""

@@ -5,9 +5,8 @@ walked through token by token, and coloured by how likely each was.
 """
 
 import math
-import re
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Literal
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -17,59 +16,55 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
+from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
 from picochat.engine.protocol import TokenInfo
+from workbench.colours import ColourMode, doubt_style, level, level_style
+from workbench.tokens import TokenList
 from workbench.visible import visible
+from workbench.widgets.wrap import Line, Piece, Wrapper
 
-WORDS = re.compile(r"\n|[^\S\n]+|\S+")
-KIND_STYLES = {
-    "text": Style(),
-    "thinking": Style(italic=True, dim=True),
-    "tool_call": Style(color="#e0af68", bold=True),
-    "tool_result": Style(color="#7dcfff", bold=True),
-    "control": Style(color="#9d7cd8", dim=True),
-    "note": Style(dim=True),
-}
+RawMode = Literal["off", "tokens", "ids"]
+KINDS = ("text", "thinking", "tool_call", "tool_result", "control", "note")
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 CURSOR = Style(reverse=True)
-LIKELIHOODS = (
-    (0.5, Style(color="#7aa2f7")),
-    (0.1, Style(color="#c0caf5")),
-    (0.02, Style(color="#e0af68", underline=True)),
-    (0.0, Style(color="#ff9e64", bold=True, underline=True)),
-)
-"""Lowest probability and style, from blue to orange; the unlikely ones are underlined too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Text of a token, or decoration that belongs to none (token -1)."""
-
-    text: str
-    kind: str
-    token: int
-
-
-Line = list[Piece]
+HOVER = Style(underline=True, bold=True)
 
 
 class TokenText(Widget, can_focus=True):
     """The tokens of one answer."""
 
+    DEFAULT_CSS = """
+    TokenText {
+        height: auto; padding: 0 1; margin: 0 0 1 0; border-left: outer $panel;
+        &:focus { border-left: outer $accent; }
+        .token--thinking { color: $text-muted; text-style: italic; }
+        .token--tool_call { color: $warning; text-style: bold; }
+        .token--tool_result { color: $success; text-style: bold; }
+        .token--control { color: $secondary; }
+        .token--note { color: $text-muted; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"token--{kind}" for kind in KINDS}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "move(-1)", "Token", show=False),
-        Binding("right", "move(1)", "Token", show=False),
-        Binding("up", "line(-1)", "Line", show=False),
-        Binding("down", "line(1)", "Line", show=False),
-        Binding("home", "move(-1000000)", "First token", show=False),
-        Binding("end", "move(1000000)", "Last token", show=False),
+        Binding("left,h", "move(-1)", "Token before", show=False, id="token_left"),
+        Binding("right,l", "move(1)", "Next token", show=False, id="token_right"),
+        Binding("up,k", "line(-1)", "Line above", show=False, id="token_up"),
+        Binding("down,j", "line(1)", "Line below", show=False, id="token_down"),
+        Binding("home", "move(-1000000)", "First token", show=False, id="token_first"),
+        Binding("end", "move(1000000)", "Last token", show=False, id="token_last"),
+        Binding("n", "doubtful(1)", "Next unlikely token", show=False, id="token_doubt"),
+        Binding("p", "doubtful(-1)", "Unlikely token before", show=False, id="token_doubt_back"),
     ]
     cursor: reactive[int] = reactive(-1)
     """Index of the token under the cursor, -1 for none."""
+    hover: reactive[int] = reactive(-1)
+    """Index of the token under the mouse, -1 for none."""
 
     class Inspected(Message):
-        """The cursor came to a token."""
+        """The cursor or the mouse came to a token, or left (index -1)."""
 
         def __init__(self, source: "TokenText", index: int) -> None:
             super().__init__()
@@ -82,121 +77,183 @@ class TokenText(Widget, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.tokens: list[TokenInfo] = []
-        self.is_coloured = False
-        self.is_raw = False
+        self.tokens = TokenList()
+        self.colours: ColourMode = "off"
+        self.raw: RawMode = "off"
         self.shows_thinking = False
-        self._lines: list[Line] = [[]]
-        self._width = 0
+        self.footer = ""
+        """A line below the text."""
+        self._wrapper = Wrapper(0)
         self._waiting: list[TokenInfo] = []
+        self._is_over = False
+        self._thought: int | None = None  # tokens of the block of thinking that is open
 
     # What it shows
 
-    def append(self, tokens: tuple[TokenInfo, ...] | list[TokenInfo]) -> None:
+    @property
+    def num_waiting(self) -> int:
+        """Tokens that wait to be drawn."""
+        return len(self._waiting)
+
+    def append(self, tokens: Iterable[TokenInfo]) -> None:
         """Take more tokens; they are drawn by the next `flush`."""
         self._waiting += tokens
 
-    def flush(self) -> None:
-        """Draw what was appended."""
-        if not self._waiting:
+    def flush(self, limit: int | None = None) -> None:
+        """Draw what was appended, or at most `limit` tokens of it."""
+        taken = self._waiting[:limit]
+        if not taken:
             return
-        first, before = len(self.tokens), len(self._lines)
-        self.tokens += self._waiting
-        self._waiting = []
-        if not self._width:
+        del self._waiting[:limit]
+        first, lines_before = len(self.tokens), len(self._wrapper.lines)
+        self.tokens.extend(taken)
+        if not self._wrapper.width:
             return
         for index in range(first, len(self.tokens)):
             self._add(index)
-        self.refresh(layout=len(self._lines) != before)
+        if len(self._wrapper.lines) != lines_before:
+            self.refresh(layout=True)
+        else:
+            self.refresh(Region(0, lines_before - 1, self.content_size.width, 1))
 
-    def replace(self, tokens: list[TokenInfo]) -> None:
+    def replace(self, tokens: Iterable[TokenInfo]) -> None:
         """Show other tokens instead."""
-        self.tokens, self._waiting, self.cursor = list(tokens), [], -1
+        self.tokens = tokens if isinstance(tokens, TokenList) else TokenList(tokens)
+        self._waiting, self.cursor, self.hover = [], -1, -1
         self.rewrap()
 
     def rewrap(self) -> None:
         """Lay everything out anew, after the way of showing it has changed."""
-        self._lines = [[]]
-        if self._width:
-            for index in range(len(self.tokens)):
-                self._add(index)
+        self._wrap(self._wrapper.width)
         self.refresh(layout=True)
 
-    def _pieces(self, index: int) -> list[Piece]:
-        """Return what stands for a token on the screen."""
-        token = self.tokens[index]
-        if self.is_raw:
-            label = token.label.replace("\n", "⏎\n")
-            return [Piece(visible(label), token.kind, index), Piece("·", "note", -1)]
-        pieces = []
-        before = self.tokens[index - 1].kind if index else ""
-        if token.kind == "thinking":
-            if before != "thinking":
-                mark = "▾ thinking\n" if self.shows_thinking else "▸ thinking …"
-                pieces.append(Piece(mark, "note", -1))
-            if not self.shows_thinking:
-                return pieces
-        elif token.kind == "tool_call" and before != "tool_call":
-            pieces.append(Piece("⚙ ", "tool_call", -1))
-        elif token.kind == "tool_result" and before != "tool_result":
-            pieces.append(Piece(" → ", "note", -1))
-        elif token.label in ("<|think_end|>", "<|tool_result_end|>"):
-            pieces.append(Piece("\n" if token.label == "<|think_end|>" else " ", "note", -1))
-        return [*pieces, Piece(visible(token.text), token.kind, index)]
+    def _wrap(self, width: int) -> None:
+        self._wrapper, self._thought = Wrapper(width), None
+        if width:
+            for index in range(len(self.tokens)):
+                self._add(index)
+            self._tell_open_thinking()
 
-    # Wrapping
+    def set_over(self, is_over: bool) -> None:
+        """Say whether the answer is complete; what it still thinks will then never end."""
+        if is_over != self._is_over:
+            self._is_over = is_over
+            if self._thought is not None:
+                self.rewrap()
+
+    def _tell_open_thinking(self) -> None:
+        if self._is_over and self._thought is not None and not self.shows_thinking:
+            self._wrapper.add(Piece(f"({_count(self._thought)}, never ended)", "note", -1))
 
     def _add(self, index: int) -> None:
-        for piece in self._pieces(index):
-            for match in WORDS.finditer(piece.text):
-                self._add_word(Piece(match[0], piece.kind, piece.token))
+        for piece in self._raw_pieces(index) if self.raw != "off" else self._pieces(index):
+            self._wrapper.add(piece)
 
-    def _add_word(self, word: Piece) -> None:
-        line = self._lines[-1]
-        if word.text == "\n":
-            line.append(Piece(" ", word.kind, word.token))
-            self._lines.append([])
-            return
-        line.append(word)
-        # A space may hang over the edge: it is not drawn there.
-        if word.text.isspace() or sum(cell_len(piece.text) for piece in line) <= self._width:
-            return
-        start = next((i + 1 for i in range(len(line) - 1, -1, -1) if line[i].text[-1:].isspace()), 0)
-        if start:
-            self._lines.append(line[start:])
-            del line[start:]
-            line = self._lines[-1]
-        while sum(cell_len(piece.text) for piece in line) > self._width:
-            self._lines[-1], rest = _cut(line, self._width)
-            self._lines.append(rest)
-            line = rest
+    def _raw_pieces(self, index: int) -> list[Piece]:
+        """Return a token as it is, with its border, and its id if that is wanted."""
+        kind, label = self.tokens.kinds[index], self.tokens.labels[index]
+        pieces = [Piece(visible(label.replace("\n", "⏎")), kind, index)]
+        if self.raw == "ids":
+            pieces.append(Piece(str(self.tokens[index].id).translate(SUBSCRIPTS), "note", index))
+        return [*pieces, Piece("│\n" if label.endswith("\n") else "│", "note", -1)]
+
+    def _pieces(self, index: int) -> list[Piece]:
+        """Return what stands for a token where only the text matters."""
+        kind, text = self.tokens.kinds[index], self.tokens.texts[index]
+        if kind == "control":
+            return self._control_pieces(self.tokens.labels[index], index)
+        if kind == "thinking":
+            self._thought = (self._thought or 0) + 1
+            if not self.shows_thinking:
+                return []
+        return [Piece(visible(text), kind, index)] if text else []
+
+    def _control_pieces(self, label: str, index: int) -> list[Piece]:
+        match label:
+            case "<|think_start|>":
+                self._thought = 0
+                # The cursor can stand on it: what else could the answer have begun with?
+                return [Piece("▾ thinking\n" if self.shows_thinking else "▸ thinking ", "note", index)]
+            case "<|think_end|>":
+                count, self._thought = _count(self._thought or 0), None
+                return [Piece("\n" if self.shows_thinking else f"({count})\n", "note", -1)]
+            case "<|tool_call_start|>":
+                return [Piece(" ⚙ ", "note", -1)]
+            case "<|tool_result_start|>":
+                return [Piece(" → ", "note", -1)]
+            case "<|tool_result_end|>":
+                return [Piece(" ", "note", -1)]
+        return []
 
     # Drawing
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        if width != self._width:
-            self._width = width
-            self._lines = [[]]
-            for index in range(len(self.tokens)):
-                self._add(index)
-        return len(self._lines)
+        if width != self._wrapper.width:
+            self._wrap(width)
+        return len(self._wrapper.lines) + bool(self.footer)
 
     def render_line(self, y: int) -> Strip:
-        if y >= len(self._lines):
-            return Strip.blank(self.size.width, self.rich_style)
-        base = self.rich_style
-        segments = [Segment(piece.text, base + self._style(piece)) for piece in self._lines[y]]
-        return Strip(segments).adjust_cell_length(self.size.width, base).crop(0, self.size.width)
+        width, base = self.content_size.width, self.rich_style
+        lines = self._wrapper.lines
+        if y >= len(lines):
+            note = self.get_component_rich_style("token--note")
+            told = self.footer if y == len(lines) else ""
+            return Strip([Segment(told, base + note)]).adjust_cell_length(width, base)
+        segments = [Segment(piece.text, base + self._style(piece)) for piece in lines[y]]
+        strip = Strip(segments).adjust_cell_length(width, base).crop(0, width)
+        return self._selected(strip, y).apply_offsets(0, y)
+
+    def _selected(self, strip: Strip, y: int) -> Strip:
+        selection = self.text_selection
+        span = selection.get_span(y) if selection is not None else None
+        if span is None:
+            return strip
+        start, end = span
+        end = strip.cell_length if end == -1 else min(end, strip.cell_length)
+        look = self.screen.get_component_rich_style("screen--selection")
+        middle = [Segment(text, (style or Style()) + look) for text, style, _ in strip.crop(start, end)]
+        return Strip.join([strip.crop(0, start), Strip(middle), strip.crop(end)])
 
     def _style(self, piece: Piece) -> Style:
-        style = KIND_STYLES[piece.kind]
-        if piece.token < 0:
+        style = self.get_component_rich_style(f"token--{piece.kind}")
+        index = piece.token
+        if index < 0:
             return style
-        token = self.tokens[piece.token]
-        if self.is_coloured and not token.forced:
-            probability = math.exp(token.logprob)
-            style += next(look for least, look in LIKELIHOODS if probability >= least)
-        return style + CURSOR if piece.token == self.cursor and self.has_focus else style
+        if piece.kind == "note":
+            return style + CURSOR if index == self.cursor and self.has_focus else style
+        if self.colours != "off" and not self.tokens.is_forced(index):
+            style += self._ramp_style(index)
+        if index == self.hover:
+            style += HOVER
+        return style + CURSOR if index == self.cursor and self.has_focus else style
+
+    def _ramp_style(self, index: int) -> Style:
+        nats = self.tokens.entropy(index) if self.colours == "entropy" else -self.tokens.logprob(index)
+        if math.isnan(nats):
+            return Style()
+        bits = nats / math.log(2)
+        theme = self.app.current_theme
+        background = self.app.theme_variables.get("background", "#000000")
+        ramp = getattr(self.app, "ramp", "blue-orange")
+        return level_style(level(bits), ramp, background, theme.ansi) + doubt_style(bits)
+
+    # Selecting with the mouse
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        told = []
+        for y, line in enumerate(self._wrapper.lines):
+            if (span := selection.get_span(y)) is None:
+                continue
+            text = "".join(piece.text for piece in line)
+            start, end = span
+            told.append(text[start:] if end == -1 else text[start:end])
+            # Line breaks of ours are not part of the text.
+            if y in self._wrapper.ended and end == -1:
+                told[-1] = told[-1][:-1] + "\n"
+        return "".join(told), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
 
     # The cursor
 
@@ -205,6 +262,10 @@ class TokenText(Widget, can_focus=True):
         if self.cursor >= 0:
             self.post_message(self.Inspected(self, self.cursor))
 
+    def watch_hover(self) -> None:
+        self.refresh()
+        self.post_message(self.Inspected(self, self.hover if self.hover >= 0 else self.cursor))
+
     def on_focus(self) -> None:
         if self.cursor < 0 and self.tokens:
             self.cursor = self._visible_token(len(self.tokens) - 1, -1)
@@ -212,21 +273,24 @@ class TokenText(Widget, can_focus=True):
             self.post_message(self.Inspected(self, self.cursor))
         self.refresh()
 
+    def on_blur(self) -> None:
+        self.refresh()
+
     def action_move(self, distance: int) -> None:
         """Move by tokens."""
         if self.tokens:
             aim = min(max(self.cursor + distance, 0), len(self.tokens) - 1)
             self.cursor = self._visible_token(aim, 1 if distance > 0 else -1)
-            self._scroll_to_cursor()
+            self.scroll_to_cursor()
 
     def action_line(self, distance: int) -> None:
         """Move by lines; at the ends the focus goes on to the next widget."""
         y = self._line_of_cursor() + distance
-        while 0 <= y < len(self._lines):
-            held = [piece.token for piece in self._lines[y] if piece.token >= 0]
+        while 0 <= y < len(self._wrapper.lines):
+            held = [piece.token for piece in self._wrapper.lines[y] if piece.token >= 0]
             if held:
                 self.cursor = held[0]
-                self._scroll_to_cursor()
+                self.scroll_to_cursor()
                 return
             y += distance
         if distance < 0:
@@ -234,58 +298,75 @@ class TokenText(Widget, can_focus=True):
         else:
             self.screen.focus_next()
 
-    def on_click(self, event: events.Click) -> None:
+    def action_doubtful(self, direction: int) -> None:
+        """Go to the next token that had a probability under one in ten."""
+        ahead = range(self.cursor + 1, len(self.tokens)) if direction > 0 else range(self.cursor - 1, -1, -1)
+        shown = self._shown()
+        for index in ahead:
+            is_unlikely = self.tokens.logprob(index) < math.log(0.1) and not self.tokens.is_forced(index)
+            if is_unlikely and index in shown:
+                self.cursor = index
+                self.scroll_to_cursor()
+                return
+
+    def token_at(self, event: events.MouseEvent) -> int:
+        """Return the token under the mouse, -1 for none."""
         offset = event.get_content_offset(self)
-        if offset is None or offset.y >= len(self._lines):
-            return
+        if offset is None or offset.y >= len(self._wrapper.lines):
+            return -1
         x = 0
-        for piece in self._lines[offset.y]:
+        for piece in self._wrapper.lines[offset.y]:
             x += cell_len(piece.text)
             if offset.x < x:
-                if piece.token >= 0:
-                    self.cursor = piece.token
-                return
+                return piece.token
+        return -1
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        self.hover = self.token_at(event)
+
+    def on_leave(self) -> None:
+        self.hover = -1
+
+    def on_click(self, event: events.Click) -> None:
+        if self._is_thinking_mark(event):
+            self.action_toggle_thinking()
+        elif (index := self.token_at(event)) >= 0:
+            self.cursor = index
+
+    def _is_thinking_mark(self, event: events.MouseEvent) -> bool:
+        offset = event.get_content_offset(self)
+        lines: list[Line] = self._wrapper.lines
+        if offset is None or offset.y >= len(lines):
+            return False
+        return any(piece.text == "thinking" for piece in lines[offset.y] if piece.kind == "note")
+
+    def action_toggle_thinking(self) -> None:
+        """Open or close what the model thinks in this answer."""
+        self.shows_thinking = not self.shows_thinking
+        self.rewrap()
+
+    def _shown(self) -> set[int]:
+        return {piece.token for line in self._wrapper.lines for piece in line}
 
     def _visible_token(self, index: int, direction: int) -> int:
         """Return `index`, or the next token in a direction that is on the screen; else where it was."""
-        shown = {piece.token for line in self._lines for piece in line}
+        shown = self._shown()
         ahead = range(index, len(self.tokens)) if direction > 0 else range(index, -1, -1)
         behind = range(index, -1, -1) if direction > 0 else range(index, len(self.tokens))
         return next((i for i in (*ahead, *behind) if i in shown), self.cursor)
 
     def _line_of_cursor(self) -> int:
-        found = (y for y, line in enumerate(self._lines) if any(p.token == self.cursor for p in line))
-        return next(found, 0)
+        lines = enumerate(self._wrapper.lines)
+        return next((y for y, line in lines if any(piece.token == self.cursor for piece in line)), 0)
 
-    def _scroll_to_cursor(self) -> None:
+    def scroll_to_cursor(self) -> None:
+        """Bring the token under the cursor into view."""
         region = Region(0, self.content_offset.y + self._line_of_cursor(), 1, 1)
-        self.scroll_visible_region(region)
-
-    def scroll_visible_region(self, region: Region) -> None:
-        """Bring a part of this widget into view."""
         for ancestor in self.ancestors:
             if isinstance(ancestor, Widget) and ancestor.allow_vertical_scroll:
                 ancestor.scroll_to_region(region.translate(self.virtual_region.offset), animate=False)
                 return
 
 
-def _cut(line: Line, width: int) -> tuple[Line, Line]:
-    """Cut a line of one long word after at most `width` cells."""
-    head: Line = []
-    room = width
-    for position, piece in enumerate(line):
-        size = cell_len(piece.text)
-        if size <= room:
-            head.append(piece)
-            room -= size
-            continue
-        length = 0
-        while cell_len(piece.text[: length + 1]) <= room:
-            length += 1
-        # A character wider than the widget has to go somewhere.
-        length = length or (0 if head else 1)
-        if length:
-            head.append(Piece(piece.text[:length], piece.kind, piece.token))
-        tail = [Piece(piece.text[length:], piece.kind, piece.token)] if piece.text[length:] else []
-        return head, [*tail, *line[position + 1 :]]
-    return head, []
+def _count(tokens: int) -> str:
+    return f"{tokens} token{'' if tokens == 1 else 's'}"

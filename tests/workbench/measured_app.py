@@ -1,0 +1,54 @@
+"""The app with the fake model and a watch on its event loop; see `measure.py`."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from textual import work
+
+from tests.workbench.fake_app import FAKE
+from workbench.app import Workbench
+from workbench.guard import guarded_stderr
+
+TICK = 0.005
+
+
+class MeasuredWorkbench(Workbench):
+    """Notes how long the event loop was held up at most, once the model is there."""
+
+    worst = 0.0
+
+    def on_mount(self) -> None:
+        self.watch_loop()
+
+    @work
+    async def watch_loop(self) -> None:
+        """Sleep a little again and again: what is more than that is a stall."""
+        while self.loaded is None:
+            await asyncio.sleep(TICK)
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(TICK)
+            self.worst = max(self.worst, time.perf_counter() - began - TICK)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with guarded_stderr():
+        app = MeasuredWorkbench(
+            load="tiny",
+            runs_dir=str(folder / "runs"),
+            chats_dir=str(folder / "chats"),
+            settings_dir=folder / "settings",
+            command=FAKE,
+        )
+        app.run()
+    Path(os.environ["WORKBENCH_STALLS"]).write_text(json.dumps({"worst": app.worst}))
+    sys.exit(app.return_code or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The app in a real pseudo-terminal: what arrives there, and how it is left behind."""
+
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pty")
+
+from tests.workbench.terminal import ESCAPE, Terminal
+
+APP = str(Path(__file__).with_name("fake_app.py"))
+ROOT = str(Path(__file__).parents[2])
+ENTERED = (b"\x1b[?1049h", b"\x1b[?1000h", b"\x1b[?2004h", b"\x1b[?25l")
+LEFT = (b"\x1b[?1049l", b"\x1b[?1000l", b"\x1b[?2004l", b"\x1b[?25h")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal([sys.executable, APP, str(tmp_path)], env={"PYTHONPATH": ROOT})
+    yield terminal
+    terminal.close()
+
+
+def is_restored(terminal: Terminal) -> bool:
+    """Whether every mode that was entered was left, and the line discipline is as it was."""
+    for entered, left in zip(ENTERED, LEFT, strict=True):
+        assert terminal.raw.rfind(left) > terminal.raw.rfind(entered), left
+    return termios.tcgetattr(terminal.terminal) == terminal.before
+
+
+def test_start_type_stream_stop_quit(terminal):
+    terminal.until(lambda text: "● tiny" in text)
+    terminal.write("grüße 日本".encode())
+    terminal.until(lambda text: "grüße 日" in text)
+    terminal.write(b"\x15")
+    terminal.until(lambda text: "Ask something" in text)
+    terminal.write(b"endless\r")
+    terminal.until(lambda text: "echo endless" in text and "tok/s" in text)
+    terminal.write(b"typed while it streams")
+    terminal.until(lambda text: "typed while it streams" in text)
+    terminal.write(ESCAPE)
+    terminal.until(lambda text: "stopped" in text)
+    terminal.write(b"\x11")
+    assert terminal.wait() == 0
+    assert is_restored(terminal)
+
+
+def test_quitting_while_an_answer_is_written_takes_no_time(terminal):
+    terminal.until(lambda text: "● tiny" in text)
+    terminal.write(b"endless\r")
+    terminal.until(lambda text: "echo endless" in text)
+    terminal.write(b"\x11")
+    assert terminal.wait(10) == 0
+    assert is_restored(terminal)
+
+
+def test_ctrl_c_twice_quits(terminal):
+    terminal.until(lambda text: "● tiny" in text)
+    terminal.write(b"\x03")
+    terminal.until(lambda text: "ctrl+c again quits" in text)
+    terminal.write(b"\x03")
+    assert terminal.wait() == 0
+
+
+def test_a_bug_ends_with_a_traceback_and_an_exit_code(tmp_path):
+    code = (
+        "import sys; sys.argv = ['x', sys.argv[1]]\n"
+        "from workbench.screens.chat import ChatScreen\n"
+        "def bug(self): raise RuntimeError('a bug')\n"
+        "ChatScreen.action_colours = bug\n"
+        "from tests.workbench.fake_app import main; main()"
+    )
+    terminal = Terminal([sys.executable, "-c", code, str(tmp_path)], env={"PYTHONPATH": ROOT})
+    terminal.until(lambda text: "● tiny" in text)
+    terminal.write(b"\x1b[17~")
+    assert terminal.wait() == 1
+    assert b"a bug" in terminal.raw
+    assert is_restored(terminal)
+    terminal.close()
+
+
+def test_native_output_stays_off_the_screen_and_comes_at_the_end(tmp_path):
+    code = (
+        "import os, sys; sys.argv = ['x', sys.argv[1]]\n"
+        "from workbench.screens.chat import ChatScreen\n"
+        "ChatScreen.action_colours = lambda self: os.write(2, b'from the depths\\n')\n"
+        "from tests.workbench.fake_app import main; main()"
+    )
+    terminal = Terminal([sys.executable, "-c", code, str(tmp_path)], env={"PYTHONPATH": ROOT})
+    terminal.until(lambda text: "● tiny" in text)
+    terminal.write(b"\x1b[17~x")
+    terminal.until(lambda text: "│ x" in text)
+    assert b"from the depths" not in terminal.raw
+    terminal.write(b"\x11")
+    assert terminal.wait() == 0
+    assert b"from the depths" in terminal.raw
+    terminal.close()
+
+
+def test_the_command_needs_a_terminal_that_can_move_its_cursor(tmp_path):
+    command = [sys.executable, "-m", "picochat", "workbench", "--chats-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, input="", check=False)
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
+    terminal = Terminal(command, env={"PYTHONPATH": ROOT, "TERM": "dumb"})
+    assert terminal.wait() == 2
+    assert b"--plain" in terminal.raw
+    terminal.close()
+    done = subprocess.run([*command, "--plain"], capture_output=True, text=True, input="", check=False)
+    assert done.returncode == 2
+    assert "--load" in done.stderr
+
+
+def test_the_command_opens_the_app(tmp_path):
+    command = [sys.executable, "-m", "picochat", "workbench", "--chats-dir", str(tmp_path)]
+    terminal = Terminal(command, env={"PYTHONPATH": ROOT, "PICOCHAT_CONFIG": str(tmp_path)})
+    terminal.until(lambda text: "no model" in text and "A new conversation" in text)
+    terminal.write(b"\x11")
+    assert terminal.wait() == 0
+    terminal.close()
