@@ -88,7 +88,7 @@ class CheckpointsScreen(Screen[None]):
             for part in PARTS[1:]:
                 with VerticalScroll(id=part):
                     yield Static(id=f"{part}-text")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()

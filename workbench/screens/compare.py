@@ -107,7 +107,7 @@ class CompareScreen(Screen[None]):
                     with VerticalScroll(classes="side-scroll", can_focus=False):
                         yield SideText(id=f"text{number}")
         yield Static(id="tokens")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.sides = [Side(self.workbench.client.twin()) for _ in SIDES]

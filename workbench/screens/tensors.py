@@ -81,7 +81,7 @@ class TensorsScreen(Screen[None]):
             with VerticalScroll(id="tensor-detail"):
                 yield Static(id="tensor-text")
         yield LineInput(placeholder="words that a tensor's name or number format holds", id="filter")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()
