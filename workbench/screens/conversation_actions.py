@@ -1,5 +1,6 @@
 """What can be done with a conversation as a whole, and with the sampling presets."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class ConversationActionsScreen(MessageActionsScreen):
         if chosen is None or self.writing is not None:
             return
         try:
-            conversation = self.store.read(chosen)
+            conversation = await asyncio.to_thread(self.store.read, chosen)
         except UserError as error:
             self.tell(error)
         else:
