@@ -6,7 +6,6 @@ from pathlib import Path
 
 from textual import work
 
-from picochat.commands.runs_view import age
 from picochat.errors import UserError
 from workbench.config import Presets
 from workbench.conversations import Conversation
@@ -187,6 +186,8 @@ class ConversationActionsScreen(MessageActionsScreen):
 
 
 def _line(summary: Summary) -> str:
+    from picochat.commands.runs_view import age
+
     count = summary.num_messages
     ago = age(max(time.time() - summary.modified, 0))
     return f"{summary.name}   ({count} message{'' if count == 1 else 's'}, {ago} ago)"
