@@ -21,7 +21,7 @@ class Line:
     is_faint: bool = False
     """Drawn in the background: what a smoothed curve was made from."""
     has_points: bool = False
-    """Each value gets a mark."""
+    """Each value gets a mark, if there is room."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +105,14 @@ class Canvas:
         `dash` leaves gaps, so that lines are told apart where there are no colours.
         """
         columns, rows = 2 * self.width - 1, 4 * self.height - 1
+        has_points = line.has_points and len(line.steps) * 5 <= self.width
         column, low, high, last = -1, 0, 0, None
         for step, value in zip(line.steps, line.values, strict=True):
             place, level = area.x(step), area.y(value)
             if level is None or not 0.0 <= place <= 1.0:
                 continue
             x, y = round(place * columns), round((1.0 - min(max(level, 0.0), 1.0)) * rows)
-            if line.has_points:
+            if has_points:
                 self.marks[x // 2, y // 4] = line
             if x == column:
                 low, high = min(low, y), max(high, y)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,9 @@ def _descends(parent: str, path: Path) -> bool:
 
 def rename(run: RunDir, name: str, runs_dir: Path) -> RunDir:
     """Give a run another name; the runs that began from it are told. Raises UserError if it can not be."""
-    new = run.path.with_name(name)
     if not name or Path(name).name != name or name.startswith(".") or "@" in name:
         raise UserError(f"{name!r}: a run's name is one plain folder name without @")
+    new = run.path.with_name(name)
     if new.exists():
         raise UserError(f"{name} is taken")
     followers = children(runs_dir, run.path)
@@ -85,11 +86,10 @@ def free_name(stage: str, runs_dir: Path) -> str:
     return f"{stage}-{number}"
 
 
-def start(
-    stage: str, arguments: Sequence[str], *, name: str, runs_dir: Path, is_new: bool = True
-) -> subprocess.Popen[bytes]:
+def start(stage: str, arguments: Sequence[str], *, name: str, runs_dir: Path, is_new: bool = True) -> int:
     """Begin `picochat STAGE`, or go on with it, as a process that outlives this one; it prints to a log.
 
+    Returns the process's number.
     The folder is made here, so that two workbenches can not begin the same run.
     """
     folder = runs_dir / name
@@ -119,7 +119,7 @@ def start(
     with (folder / LOG).open("ab") as log:
         log.write(f"$ picochat {' '.join(command[3:])}\n".encode())
         log.flush()
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -127,6 +127,9 @@ def start(
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             **apart,
         )
+    # Somebody has to take note of its end while this process lives, lest it stays as a zombie.
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process.pid
 
 
 def steer(run: RunDir, command: str) -> str:

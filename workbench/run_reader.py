@@ -1,6 +1,8 @@
 """Everything that a run writes while it trains, read as it comes."""
 
-from collections.abc import Iterable
+import asyncio
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ MOST_SAMPLES = 300
 MOST_ROLLOUTS = 300
 MOST_EVENTS = 100
 LOG_LINES = 200
+SLICE_SECONDS = 0.004
+SHOW_SECONDS = 0.3
+"""Time between two drawings while a long file is read."""
 
 
 class RunReader:
     """The curves, samples, rollouts and the log of one run, up to now.
 
-    Not made for two threads at once: whoever reads in a thread shows nothing meanwhile, or the state before.
+    It is read in slices of a few milliseconds in the thread that draws: in another one, a drawing might meet
+    half of a row.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +46,7 @@ class RunReader:
     @property
     def is_behind(self) -> bool:
         """Whether there is more to read at once."""
-        return self._metrics.is_behind or self._rollouts.is_behind
+        return self._metrics.is_behind or self._samples.is_behind or self._rollouts.is_behind
 
     @property
     def damaged(self) -> int:
@@ -52,7 +58,20 @@ class RunReader:
         """How much of metrics.jsonl has been read."""
         return self._metrics.offset / self._metrics.size if self._metrics.size else 1.0
 
-    def read(self, seconds: float) -> bool:
+    async def catch_up(self, show: Callable[[], None]) -> None:
+        """Read all that is new; `show` is called when there is something to show, now and then meanwhile."""
+        shown = time.monotonic()
+        is_new = self.read()
+        while self.is_behind:
+            await asyncio.sleep(0)
+            is_new = self.read() or is_new
+            if time.monotonic() - shown > SHOW_SECONDS:
+                show()
+                shown, is_new = time.monotonic(), False
+        if is_new:
+            show()
+
+    def read(self, seconds: float = SLICE_SECONDS) -> bool:
         """Read what is new for about so long; return whether anything was."""
         try:
             return self._read(seconds)

@@ -11,8 +11,12 @@ from workbench.runs import Checkpoint, Facts
 from workbench.visible import visible
 
 ORDERS = ("lineage", "newest", "name", "loss", "score", "size")
-COLUMNS = ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve", "parent")
-NARROW = ("run", "stage", "state", "step", "score", "curve")
+COLUMNS = (
+    (130, ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve", "parent")),
+    (100, ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve")),
+    (0, ("run", "stage", "state", "step", "score", "curve")),
+)
+"""Least width of the screen, and the columns that it has room for."""
 RIGHT = ("step", "loss", "params", "size", "age")
 STATES = {
     "running": ("●", "green"), "paused": ("‖", "yellow"), "starting": ("◌", "yellow"),
@@ -88,7 +92,7 @@ def _sort_key(facts: Facts, order: str) -> tuple[float, str]:
 
 def _descend(found: Sequence[Facts], by_name: dict[str, Facts]) -> list[tuple[Facts, int]]:
     """Return the runs with their depths, each behind the one that it began from, older ones first."""
-    oldest = sorted(found, key=lambda facts: (facts.created or 0.0, facts.name))
+    oldest = sorted(found, key=lambda facts: (facts.created or float("inf"), facts.name))
     children: dict[str, list[Facts]] = {}
     for facts in oldest:
         if facts.parent_run in by_name and facts.parent_run != facts.name:

@@ -215,7 +215,7 @@ def progress_text(facts: Facts, step: dict[str, Any], *, now: float, width: int)
     mark, colour = STATES.get(facts.state, ("", ""))
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{visible(facts.name)} ", HEADING)
-    text.append(f"{facts.stage or facts.kind} ", "dim")
+    text.append(f"{facts.stage} " if facts.stage or facts.state else f"{facts.kind} ", "dim")
     text.append(f"{mark} {facts.state} ", colour)
     done, total = facts.step or 0, facts.steps or 0
     if isinstance(step.get("step"), int):
@@ -239,7 +239,8 @@ def progress_text(facts: Facts, step: dict[str, Any], *, now: float, width: int)
         said.append(f"no word for {age(now - facts.heartbeat)}")
     if facts.problem:
         said.insert(0, visible(facts.problem))
-    text.append("   ".join(said), "" if not facts.problem else "red")
+    is_bad = facts.state in ("failed", "crashed") or facts.kind == "damaged"
+    text.append("   ".join(said), "red" if facts.problem and is_bad else "")
     return text
 
 

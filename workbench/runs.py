@@ -9,7 +9,8 @@ from typing import Any
 from picochat.commands.runs_view import short_parent
 from picochat.commands.text_plot import smooth
 from picochat.errors import UserError
-from picochat.train.run_dir import RunDir, is_checkpoint, read_object
+from picochat.train.run_dir import STALE_SECONDS, RunDir, is_checkpoint, read_object
+from workbench import clock
 from workbench.tail import Tail
 from workbench.tensor_files import TensorFile
 
@@ -111,19 +112,11 @@ class Scanner:
             return self._run(run)
         if is_checkpoint(path):
             return self._weights(path)
-        files = [entry.name for entry in os.scandir(path)]
         log = path / "log.txt"
         if log.exists():
-            said = last_lines(log, 1)
-            return Facts(
-                name=path.name,
-                path=path,
-                kind="empty",
-                state="starting",
-                problem=said[-1] if said else "starting",
-                created=log.stat().st_mtime,
-            )
-        problem = "no run.json: neither a run nor a checkpoint" if files else "an empty folder"
+            return _starting(path, log)
+        is_bare = next(os.scandir(path), None) is None
+        problem = "an empty folder" if is_bare else "no run.json: neither a run nor a checkpoint"
         return Facts(name=path.name, path=path, kind="empty", problem=problem)
 
     def _run(self, run: RunDir) -> Facts:
@@ -185,6 +178,18 @@ class Scanner:
             known = stamp, read(path)
             self._known[what, path] = known
         return known[1]
+
+
+def _starting(path: Path, log: Path) -> Facts:
+    """Return what is known of a run that was started and has not begun yet, or ended in an error."""
+    said = last_lines(log, 1)
+    made = log.stat().st_mtime
+    if said and said[0].startswith(("error:", "interrupted")):
+        state = "failed"
+    else:
+        state = "starting" if clock.now() - made < STALE_SECONDS else "silent"
+    problem = said[0] if said else "starting"
+    return Facts(name=path.name, path=path, kind="empty", state=state, problem=problem, created=made)
 
 
 def summary(path: Path) -> tuple[tuple[float, ...], float | None, dict[str, float]]:

@@ -18,9 +18,10 @@ GROUPED = {"lr": "lr ", "update_ratio": "update ratio ", "stats": ""}
 class Series:
     """Values over increasing steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_POINTS) -> None:
         self.steps = array("d")
         self.values = array("d")
+        self._most = most
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -32,7 +33,7 @@ class Series:
             del self.steps[cut:], self.values[cut:]
         self.steps.append(step)
         self.values.append(value)
-        if len(self.steps) > MOST_POINTS:
+        if len(self.steps) > self._most:
             self._thin_out()
 
     def _thin_out(self) -> None:
@@ -61,9 +62,10 @@ def smoothed(series: Series, span: float) -> Series:
     Weights fall with the distance in steps, not in points, so that thinned-out parts are treated alike.
     """
     out = Series()
-    out.steps = series.steps
+    # A copy: the series may grow before what is returned is drawn.
+    out.steps = array("d", series.steps)
     if span <= 1 or len(series) < 2:
-        out.values = series.values
+        out.values = array("d", series.values)
         return out
     gaps = [1.0, *(after - before for before, after in pairwise(series.steps))]
     total = weight = 0.0
@@ -107,8 +109,12 @@ class Curves:
 
     def _add(self, name: str, step: float, value: Any) -> None:
         number = _number(value)
-        if number is not None:
-            self.series.setdefault(name, Series()).add(step, number)
+        if number is None:
+            return
+        if name not in self.series:
+            # Not all at the same step: thinning one out takes some milliseconds, and nobody should notice.
+            self.series[name] = Series(MOST_POINTS - len(self.series) % 16 * 256)
+        self.series[name].add(step, number)
 
 
 def _number(value: Any) -> float | None:

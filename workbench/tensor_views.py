@@ -1,7 +1,7 @@
 """Tensors in words and pictures: statistics with a histogram, a map of layers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -14,7 +14,9 @@ from workbench.visible import visible
 RAMP = ("#2b4c7e", "#3d78b4", "#56b4e9", "#c8b273", "#e69f00", "#d55e00")
 """From low to high: blue to orange, which everybody can tell apart."""
 SHADES = "·░▒▓██"
-NUMBER_CELL, SHADE_CELL = 6, 2
+CELLS = (6, 2, 1)
+"""Widths of a cell: with a number, with a gap, without."""
+NUMBER_CELL = CELLS[0]
 
 
 def stats_text(
@@ -44,15 +46,9 @@ def stats_text(
         middle = "counts on a log axis" if is_log else ""
         line = f"{low}{zero}"
         text.append(f"{line}{f'{middle}  {high}':>{max(width - len(line), 0)}}\n\n", "dim")
-        pairs = [
-            ("mean", found["mean"]),
-            ("std", found["std"]),
-            ("rms", found["rms"]),
-            ("norm", found["norm"]),
-        ]
-        for name, value in pairs:
+        for name in ("mean", "std", "rms", "norm"):
             text.append(f"{name} ", "dim")
-            text.append(f"{short(value)}   ", "bold")
+            text.append(f"{short(found[name])}   ", "bold")
         text.append("\n")
         for name, value in found["quantiles"].items():
             text.append(f"{float(name):.0%} ", "dim")
@@ -79,59 +75,75 @@ def heat_map(measured: Mapping[str, Mapping[str, Any]], key: str, *, width: int)
             alone[kind] = value
         else:
             grid.setdefault(kind, {})[layer] = value
-    low, high = min(values.values()), max(values.values())
+    ordered = sorted(values.values())
+    # A few tensors far off (gates, scalars) would leave all others one colour.
+    low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     title = "relative change |b − a| / |a|" if key == "relative" else "root mean square"
-    text = Text(f"{title} by layer\n\n", "bold")
+    text = Text()
+    text.append(f"{title} by layer\n\n", "bold")
     layers = sorted({layer for row in grid.values() for layer in row})
     margin = min(max((len(kind) for kind in (*grid, *alone)), default=0), max(width // 3, 14))
-    cell = NUMBER_CELL if margin + 1 + NUMBER_CELL * len(layers) <= width else SHADE_CELL
+    cell = next((c for c in CELLS if margin + 1 + c * len(layers) <= width), CELLS[-1])
     shown = layers[: max((width - margin - 1) // cell, 1)]
     if grid:
         text.append(f"{'layer':>{margin}} ", "dim")
-        text.append("".join(f"{layer:>{cell - 1}} " for layer in shown) + "\n", "dim")
+        text.append(f"{_layer_axis(shown, cell)}\n", "dim")
     for kind, row in grid.items():
         text.append(f"{visible(_cut(kind, margin)):>{margin}} ")
         for layer in shown:
-            _append_cell(text, row.get(layer), cell, low, high)
+            _append_cell(text, row.get(layer), cell, key, low, high)
         text.append("\n")
     if len(shown) < len(layers):
         text.append(f"{len(layers) - len(shown)} more layers have no room here\n", "dim")
     text.append("\n")
     for kind, value in alone.items():
         text.append(f"{visible(_cut(kind, margin)):>{margin}} ")
-        _append_cell(text, value, NUMBER_CELL, low, high)
+        _append_cell(text, value, NUMBER_CELL, key, low, high)
         text.append("\n")
     text.append(f"\n{'':>{margin}} ", "dim")
     for shade, colour in zip(SHADES, RAMP, strict=True):
         text.append(shade * 2, colour)
-    text.append(f"  {_number(low, key)} to {_number(high, key)}", "dim")
+    text.append(f"  {_number(low, key)} … {_number(high, key)}", "dim")
     return text
 
 
-def _append_cell(text: Text, value: float | None, width: int, low: float, high: float) -> None:
+def _layer_axis(layers: Sequence[int], cell: int) -> str:
+    """Return the numbers of layers above their cells, as many as there is room for."""
+    row = [" "] * (cell * len(layers))
+    for index, layer in enumerate(layers):
+        start = cell * index + max(cell - 1 - len(str(layer)), 0)
+        label = str(layer)
+        before = row[max(start - 1, 0) : start + len(label)]
+        if all(char == " " for char in before) and start + len(label) <= len(row):
+            row[start : start + len(label)] = label
+    return "".join(row)
+
+
+def _append_cell(text: Text, value: float | None, width: int, key: str, low: float, high: float) -> None:
     if value is None:
         text.append(" " * width)
         return
     level = _level(value, low, high)
     if width == NUMBER_CELL:
-        number = f"{value:.3f}"[:5] if value < 10 else short(value)[:5]
+        is_share = key == "relative" and value < 10
+        number = f"{value:.1%}"[:5] if is_share else f"{value:.3f}"[:5] if value < 10 else short(value)[:5]
         text.append(f"{number:>{width - 1}}", f"{'black' if level > 1 else 'white'} on {RAMP[level]}")
         text.append(" ")
     else:
-        text.append(SHADES[level] * (width - 1), RAMP[level])
-        text.append(" ")
+        text.append(SHADES[level], RAMP[level])
+        text.append(" " * (width - 1))
 
 
 def _level(value: float, low: float, high: float) -> int:
     """Return which of the ramp's colours a value has, on a log scale where all are positive."""
-    if low > 0:
+    if low > 0 and value > 0:
         value, low, high = math.log(value), math.log(low), math.log(high)
     share = (value - low) / ((high - low) or 1.0)
-    return min(int(share * len(RAMP)), len(RAMP) - 1)
+    return min(max(int(share * len(RAMP)), 0), len(RAMP) - 1)
 
 
 def _number(value: float, key: str) -> str:
-    return f"{value:.2%}" if key == "relative" else short(value)
+    return f"{value:.1%}" if key == "relative" else short(value)
 
 
 def _cut(text: str, width: int) -> str:

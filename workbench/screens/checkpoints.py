@@ -15,7 +15,7 @@ from picochat.errors import UserError
 from picochat.train.run_dir import RunDir
 from workbench import clock, run_actions
 from workbench.run_reader import RunReader
-from workbench.run_tree import COLUMNS, NARROW, ORDERS, Row, cells, tree_rows
+from workbench.run_tree import COLUMNS, ORDERS, Row, cells, tree_rows
 from workbench.run_views import changed_options, changed_text, config_text, facts_text, log_text, samples_text
 from workbench.runs import Facts, Scanner
 from workbench.screens.dialogs import Ask, Confirm
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from workbench.app import Workbench
 
 POLL_SECONDS = 2.0
-READ_SECONDS = 0.1
-"""How long the files of a run are read before the screen is drawn."""
 PARTS = ("overview", "samples", "config", "log")
 
 
@@ -39,23 +37,23 @@ class CheckpointsScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "load", "Chat with it", priority=True),
-        Binding("m", "monitor", "Monitor"),
-        Binding("v", "compare", "Compare"),
-        Binding("t", "tensors", "Tensors"),
-        Binding("space", "mark", "Mark for comparison", show=False),
-        Binding("slash", "filter", "Filter"),
-        Binding("s", "sort", "Sort"),
-        Binding("f", "fold", "Fold", show=False),
-        Binding("e", "rename", "Rename", show=False),
-        Binding("d", "delete", "Delete"),
-        Binding("p", "send('pause')", "Pause the run", show=False),
-        Binding("r", "send('resume')", "Go on with a paused run", show=False),
-        Binding("c", "send('checkpoint')", "Save a checkpoint", show=False),
-        Binding("x", "stop_run", "Stop the run", show=False),
-        Binding("escape", "unfilter", "Drop the filter", show=False),
+        Binding("enter", "load", "Chat with it", priority=True, id="runs-load"),
+        Binding("m", "monitor", "Monitor", id="runs-monitor"),
+        Binding("v", "compare", "Compare", id="runs-compare"),
+        Binding("t", "tensors", "Tensors", id="runs-tensors"),
+        Binding("space", "mark", "Mark for comparison", show=False, id="runs-mark"),
+        Binding("slash", "filter", "Filter", id="runs-filter"),
+        Binding("s", "sort", "Sort", id="runs-sort"),
+        Binding("f", "fold", "Fold", show=False, id="runs-fold"),
+        Binding("e", "rename", "Rename", show=False, id="runs-rename"),
+        Binding("d", "delete", "Delete", id="runs-delete"),
+        Binding("p", "send('pause')", "Pause the run", show=False, id="runs-pause"),
+        Binding("r", "send('resume')", "Go on with a paused run", show=False, id="runs-resume"),
+        Binding("c", "send('checkpoint')", "Save a checkpoint", show=False, id="runs-checkpoint"),
+        Binding("x", "stop_run", "Stop the run", show=False, id="runs-stop-run"),
+        Binding("escape", "unfilter", "Drop the filter", show=False, id="runs-unfilter"),
         *(
-            Binding(str(number), f"part('{part}')", f"Show {part}", show=False)
+            Binding(str(number), f"part('{part}')", f"Show {part}", show=False, id=f"runs-part-{part}")
             for number, part in enumerate(PARTS, 1)
         ),
     ]
@@ -67,8 +65,8 @@ class CheckpointsScreen(Screen[None]):
         self.order = ORDERS[0]
         self.words = ""
         self.folded: set[str] = set()
-        self._scanner: Scanner | None = None
         self._found: list[Facts] = []
+        self._scanning = asyncio.Lock()
         self._readers: dict[Path, RunReader] = {}
 
     @property
@@ -77,6 +75,7 @@ class CheckpointsScreen(Screen[None]):
         return cast("Workbench", self.app)
 
     def compose(self) -> ComposeResult:
+        self._scanner = Scanner(self.workbench.runs_dir)
         yield ModeStrip("checkpoints")
         yield StillTable(id="runs")
         yield Input(placeholder="words that a run's name, stage, state or parent holds", id="filter")
@@ -85,17 +84,16 @@ class CheckpointsScreen(Screen[None]):
             with Horizontal(id="overview"):
                 with VerticalScroll(id="facts-box"):
                     yield Static(id="facts")
-                yield Plot("loss", id="curve")
+                yield Plot("loss", id="curve", is_log=True)
             for part in PARTS[1:]:
                 with VerticalScroll(id=part):
                     yield Static(id=f"{part}-text")
         yield Footer()
 
     def on_mount(self) -> None:
-        self._scanner = Scanner(self.workbench.runs_dir)
         self.query_one(DataTable).focus()
         self.refresh_runs()
-        self.set_interval(POLL_SECONDS, self.refresh_runs)
+        self.set_interval(POLL_SECONDS, self._poll)
 
     def on_screen_resume(self) -> None:
         self.refresh_runs()
@@ -107,17 +105,24 @@ class CheckpointsScreen(Screen[None]):
 
     def refresh_runs(self) -> None:
         """Look at the folder of runs again; cursor and scrolling stay where they are."""
-        if self.is_current and self._scanner is not None:
+        if self.is_current:
             self._scan(self._scanner)
 
-    @work(exclusive=True, group="scan")
+    def _poll(self) -> None:
+        if not self._scanning.locked():
+            self.refresh_runs()
+
+    @work(group="scan")
     async def _scan(self, scanner: Scanner) -> None:
-        self._found = await asyncio.to_thread(scanner.scan)
+        async with self._scanning:
+            self._found = await asyncio.to_thread(scanner.scan)
         self._fill()
 
     def _fill(self) -> None:
+        if not self.query(StillTable):
+            return  # The app is ending, or has not begun.
         self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
-        columns = COLUMNS if self.size.width >= 100 else NARROW
+        columns = next(names for width, names in COLUMNS if self.size.width >= width)
         now = clock.now()
         table = self.query_one(StillTable)
         table.show(
@@ -161,11 +166,7 @@ class CheckpointsScreen(Screen[None]):
         self.query_one("#config-text", Static).update(config_text(row.facts, changed_options(row.facts)))
         reader = self._reader(row.facts.path)
         self._show_reader(row, reader)
-        while True:
-            await asyncio.to_thread(reader.read, READ_SECONDS)
-            self._show_reader(row, reader)
-            if not reader.is_behind:
-                return
+        await reader.catch_up(lambda: self._show_reader(row, reader))
 
     def _reader(self, path: Path) -> RunReader:
         """Return what has been read of a run; that of few is kept."""
@@ -176,6 +177,8 @@ class CheckpointsScreen(Screen[None]):
         return reader
 
     def _show_reader(self, row: Row, reader: RunReader) -> None:
+        if not self.query(Plot):
+            return
         plot = self.query_one(Plot)
         plot.empty = "no steps yet" if row.facts.kind == "run" else "no curve"
         title = "loss" if not reader.is_behind else f"loss, reading {reader.share_read:.0%}"

@@ -69,13 +69,13 @@ class CompareScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop / back"),
-        Binding("ctrl+t", "mode", "Chat or raw text", priority=True),
-        Binding("f6", "colours", "Probabilities", priority=True),
-        Binding("f7", "parting", "Where they part"),
-        Binding("f8", "swap", "Swap", show=False),
-        Binding("f9", "choose(0)", "Choose A"),
-        Binding("f10", "choose(1)", "Choose B"),
+        Binding("escape", "stop", "Stop / back", id="compare-stop"),
+        Binding("ctrl+t", "mode", "Chat or raw text", priority=True, id="compare-mode"),
+        Binding("f6", "colours", "Probabilities", priority=True, id="compare-colours"),
+        Binding("f7", "parting", "Where they part", id="compare-parting"),
+        Binding("f8", "swap", "Swap", show=False, id="compare-swap"),
+        Binding("f9", "choose(0)", "Choose A", id="compare-a"),
+        Binding("f10", "choose(1)", "Choose B", id="compare-b"),
     ]
 
     def __init__(self) -> None:
@@ -163,7 +163,8 @@ class CompareScreen(Screen[None]):
             side.note = reply.message
         elif isinstance(reply, Crashed):
             side.loaded = None
-            side.note = f"its process ended with code {reply.code}: {' '.join(reply.lines[-2:])}; enter loads it again"
+            said = " ".join(reply.lines[-2:])
+            side.note = f"its process ended with code {reply.code}: {said}; enter loads it again"
 
     def _names(self, words: str) -> list[tuple[str, str]]:
         found = []
@@ -216,7 +217,7 @@ class CompareScreen(Screen[None]):
         ready = [side for side in self.sides if side.loaded is not None]
         if not prompt or not ready or any(side.running is not None for side in self.sides):
             if not ready:
-                self.notify("choose a checkpoint for each side first", severity="warning")
+                self.notify("no checkpoint is loaded yet: choose one for each side", severity="warning")
             return
         try:
             options = self._options()
@@ -289,6 +290,8 @@ class CompareScreen(Screen[None]):
         self._draw_tokens()
 
     def _draw_heads(self) -> None:
+        if not self.query(SideHead):
+            return  # The app is ending, or has not begun.
         for number, side in enumerate(self.sides):
             text = Text(no_wrap=True, overflow="ellipsis")
             text.append(f" {SIDES[number]} ", "bold reverse")
@@ -299,6 +302,8 @@ class CompareScreen(Screen[None]):
         self.query_one("#mode", Static).update(mode)
 
     def _draw_tokens(self) -> None:
+        if not self.query(SideText):
+            return
         first, second = self.query(SideText)
         index = self.cursor if self.cursor is not None else first.parting
         head = Text(no_wrap=True, overflow="ellipsis")
@@ -346,9 +351,9 @@ class CompareScreen(Screen[None]):
 def _told(reply: Finished, tokens: list[TokenInfo]) -> str:
     """Return what there is to say of a whole answer."""
     chosen = [token.logprob for token in tokens if not token.forced]
-    likely = f", perplexity {math.exp(-sum(chosen) / len(chosen)):.2f}" if chosen else ""
-    speed = f", {reply.num_tokens / reply.seconds:.0f} tok/s" if reply.seconds else ""
-    return f"{reply.num_tokens} tokens{likely}{speed}, seed {reply.seed}, {reply.reason}"
+    likely = f" · perplexity {math.exp(-sum(chosen) / len(chosen)):.2f}" if chosen else ""
+    speed = f" · {reply.num_tokens / reply.seconds:.0f} tok/s" if reply.seconds else ""
+    return f"{reply.num_tokens} tokens{likely}{speed} · seed {reply.seed} · {reply.reason}"
 
 
 def _token_lines(tokens: list[TokenInfo], index: int, width: int) -> list[Text]:

@@ -1,7 +1,6 @@
 """Watch runs while they train, steer them, begin new ones."""
 
 import asyncio
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from workbench.app import Workbench
 
 POLL_SECONDS = 1.0
-READ_SECONDS = 0.1
 PARTS = ("samples", "rollouts", "events", "log")
 SMOOTHINGS: tuple[float | None, ...] = (None, 0.0, 10.0, 50.0, 200.0)
 """Steps; None is a fortieth of the run."""
@@ -48,21 +46,25 @@ class MonitorScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (32, "-high")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "watch", "Watch", show=False, priority=True),
-        Binding("space", "overlay", "Overlay"),
-        Binding("p", "send('pause')", "Pause"),
-        Binding("r", "go_on", "Resume"),
-        Binding("c", "send('checkpoint')", "Save", show=False),
-        Binding("x", "stop_run", "Stop"),
-        Binding("n", "new_run", "New run"),
-        Binding("l", "log", "Log axis"),
-        Binding("s", "smooth", "Smooth", show=False),
-        Binding("z", "grid", "One chart or four", show=False),
-        Binding("right_square_bracket,full_stop", "metric(1)", "Next curve", show=False),
-        Binding("left_square_bracket,comma", "metric(-1)", "Curve before", show=False),
-        Binding("o", "rollouts", "Rollouts", show=False),
+        Binding("enter", "watch", "Watch", show=False, priority=True, id="monitor-watch"),
+        Binding("space", "overlay", "Overlay", id="monitor-overlay"),
+        Binding("p", "send('pause')", "Pause", id="monitor-pause"),
+        Binding("r", "go_on", "Resume", id="monitor-go-on"),
+        Binding("c", "send('checkpoint')", "Save", show=False, id="monitor-checkpoint"),
+        Binding("x", "stop_run", "Stop", id="monitor-stop-run"),
+        Binding("n", "new_run", "New run", id="monitor-new-run"),
+        Binding("l", "log", "Log axis", id="monitor-log"),
+        Binding("s", "smooth", "Smooth", show=False, id="monitor-smooth"),
+        Binding("z", "grid", "One chart or four", show=False, id="monitor-grid"),
+        Binding(
+            "right_square_bracket,full_stop", "metric(1)", "Next curve", show=False, id="monitor-metric-next"
+        ),
+        Binding(
+            "left_square_bracket,comma", "metric(-1)", "Curve before", show=False, id="monitor-metric-before"
+        ),
+        Binding("o", "rollouts", "Rollouts", show=False, id="monitor-rollouts"),
         *(
-            Binding(str(number), f"part('{part}')", f"Show {part}", show=False)
+            Binding(str(number), f"part('{part}')", f"Show {part}", show=False, id=f"monitor-part-{part}")
             for number, part in enumerate(PARTS, 1)
         ),
     ]
@@ -78,9 +80,8 @@ class MonitorScreen(Screen[None]):
         self.is_grid = True
         self.metric = 0
         """Which of the run's curves comes first."""
-        self._scanner: Scanner | None = None
+        self._reading = asyncio.Lock()
         self._readers: dict[str, RunReader] = {}
-        self._started: list[subprocess.Popen[bytes]] = []
 
     @property
     def workbench(self) -> "Workbench":
@@ -88,6 +89,7 @@ class MonitorScreen(Screen[None]):
         return cast("Workbench", self.app)
 
     def compose(self) -> ComposeResult:
+        self._scanner = Scanner(self.workbench.runs_dir)
         yield ModeStrip("monitor")
         with Horizontal(id="body"):
             yield StillTable(id="watchable")
@@ -106,7 +108,6 @@ class MonitorScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self._scanner = Scanner(self.workbench.runs_dir)
         table = self.query_one(StillTable)
         table.show_header = False
         table.focus()
@@ -123,28 +124,26 @@ class MonitorScreen(Screen[None]):
 
     def poll(self) -> None:
         """Read what the runs have written; nothing happens while another screen is in front."""
-        self._started = [process for process in self._started if process.poll() is None]
-        if self.is_current and self._scanner is not None:
+        if self.is_current and not self._reading.locked():
             self._read(self._scanner)
 
     @work(exclusive=True, group="read")
     async def _read(self, scanner: Scanner) -> None:
-        self.found = await asyncio.to_thread(scanner.scan)
+        async with self._reading:
+            self.found = await asyncio.to_thread(scanner.scan)
+            self._choose()
+            self._draw()
+            for name in self._shown_names():
+                await self._reader(name).catch_up(self._draw)
+
+    def _choose(self) -> None:
+        """Watch another run if the one that was watched is gone: a live one, or else the newest."""
         names = [facts.name for facts in self.found]
         if self.watched not in names:
             live = [facts.name for facts in self.found if facts.is_live]
             newest = sorted(self.found, key=lambda facts: facts.created or 0.0)
             self.watched = live[-1] if live else newest[-1].name if newest else ""
         self.overlaid = [name for name in self.overlaid if name in names]
-        self._draw()
-        for name in self._shown_names():
-            reader = self._reader(name)
-            while True:
-                is_new = await asyncio.to_thread(reader.read, READ_SECONDS)
-                if is_new:
-                    self._draw()
-                if not reader.is_behind:
-                    break
 
     def _shown_names(self) -> list[str]:
         names = [self.watched, *(name for name in self.overlaid if name != self.watched)]
@@ -159,7 +158,7 @@ class MonitorScreen(Screen[None]):
     def attach(self, name: str) -> None:
         """Watch a run."""
         self.watched, self.metric = name, 0
-        self.poll()
+        self._read(self._scanner)
 
     @property
     def facts(self) -> Facts | None:
@@ -169,8 +168,8 @@ class MonitorScreen(Screen[None]):
     # What is shown
 
     def _draw(self) -> None:
-        if not self.is_mounted:
-            return
+        if not self.query(StillTable):
+            return  # The app is ending, or has not begun.
         self._draw_list()
         facts = self.facts
         if facts is None:
@@ -236,13 +235,15 @@ class MonitorScreen(Screen[None]):
 
     def _draw_said(self, reader: RunReader) -> None:
         part = self.query_one(ContentSwitcher).current
-        width = self.query_one("#said").size.width - 2
+        width = self.query_one("#said").size.width - 4
         match part:
             case "samples":
                 text = samples_text(reader.samples[-40:])
             case "rollouts":
                 lines = [rollout_line(group, width) for group in reversed(reader.rollouts[-60:])]
-                text = Text("\n").join(lines) or Text("no rollouts: only GRPO has them", "dim")
+                is_grpo = self.facts is not None and self.facts.stage == "grpo"
+                said = "no rollouts yet" if is_grpo else "no rollouts: only GRPO has them"
+                text = Text("\n").join(lines) or Text(said, "dim")
             case "events":
                 text = events_text(reader.events)
             case _:
@@ -313,7 +314,7 @@ class MonitorScreen(Screen[None]):
             self.overlaid.remove(name)
         elif len(self.overlaid) + 1 < MOST_OVERLAYS:
             self.overlaid.append(name)
-        self.poll()
+        self._read(self._scanner)
 
     def action_send(self, command: str) -> None:
         """Ask the watched run for something."""
@@ -359,9 +360,7 @@ class MonitorScreen(Screen[None]):
     def _start(self, stage: str, arguments: list[str], name: str, *, is_new: bool) -> None:
         runs_dir = self.workbench.runs_dir
         try:
-            self._started.append(
-                run_actions.start(stage, arguments, name=name, runs_dir=runs_dir, is_new=is_new)
-            )
+            run_actions.start(stage, arguments, name=name, runs_dir=runs_dir, is_new=is_new)
         except (UserError, OSError) as error:
             self._complain(error)
             return

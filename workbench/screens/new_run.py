@@ -1,5 +1,7 @@
 """The form from which a run is begun."""
 
+import contextlib
+import io
 import shlex
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -12,6 +14,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
+from picochat.arguments import parse_options
 from picochat.commands.runs_view import OPTIONS
 from picochat.errors import UserError
 from workbench.run_actions import free_name
@@ -53,9 +56,9 @@ class NewRun(ModalScreen[Asked | None]):
     def __init__(self, runs_dir: Path, parents: Sequence[str], parent: str = "") -> None:
         super().__init__()
         self._runs_dir = runs_dir
-        self._parents = list(parents)
-        self._parent = parent if parent in parents else parents[-1] if parents else ""
-        self._name = ""
+        self._known = list(parents)
+        self._load = parent if parent in parents else parents[-1] if parents else ""
+        self._suggested = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="new-run"):
@@ -64,7 +67,7 @@ class NewRun(ModalScreen[Asked | None]):
                 yield from self._field("stage", Select([(s, s) for s in FORM], value="pretrain", id="stage",
                                                        allow_blank=False, compact=True))  # fmt: skip
                 yield from self._field("name", Input(id="name", compact=True))
-                yield from self._field("begin from", Input(self._parent, id="load", compact=True), "load-row")
+                yield from self._field("begin from", Input(self._load, id="load", compact=True), "load-row")
                 for number in range(MOST_FIELDS):
                     yield from self._field("", Input(id=f"field{number}", compact=True), f"row{number}")
                 others = Input(id="others", compact=True, placeholder="--seed 1 --dtype float32")
@@ -89,8 +92,8 @@ class NewRun(ModalScreen[Asked | None]):
     def _fill(self, stage: str) -> None:
         """Show the fields of a stage with their defaults."""
         name = self.query_one("#name", Input)
-        if name.value == self._name:
-            self._name = name.value = free_name(stage, self._runs_dir)
+        if name.value == self._suggested:
+            self._suggested = name.value = free_name(stage, self._runs_dir)
         self.query_one("#load-row").display = stage != "pretrain"
         defaults = {field.name: field.default for field in fields(OPTIONS[stage])}
         for number in range(MOST_FIELDS):
@@ -133,13 +136,19 @@ class NewRun(ModalScreen[Asked | None]):
             arguments += shlex.split(self.query_one("#others", Input).value)
         except ValueError as error:
             raise UserError(f"others: {error}") from error
+        if {"-h", "--help"} & set(arguments):
+            raise UserError("others: options only; `picochat STAGE --help` tells of them")
+        # The parser asks the terminal's encoding of the standard output, which is the app's while it runs.
+        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):
+            given = ["--run", name, *arguments]
+            parse_options(OPTIONS[stage], prog=f"picochat {stage}", args=given, summary=stage)
         return Asked(stage=stage, name=name, arguments=arguments)
 
     def action_begin(self) -> None:
         """Close the form with what it says, or complain."""
         try:
             self.dismiss(self._asked())
-        except (UserError, ValueError) as error:
+        except UserError as error:
             self.query_one("#complaint", Static).update(str(error))
 
     def on_input_submitted(self) -> None:

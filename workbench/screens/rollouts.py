@@ -1,7 +1,6 @@
 """The answers that a GRPO run practised with, group by group, as they come."""
 
-import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -16,7 +15,6 @@ from workbench.widgets.strip import NameStrip
 from workbench.widgets.table import StillTable
 
 POLL_SECONDS = 1.0
-READ_SECONDS = 0.1
 
 
 class RolloutsScreen(Screen[None]):
@@ -32,6 +30,7 @@ class RolloutsScreen(Screen[None]):
         super().__init__()
         self.reader = reader
         self.is_mixed_only = False
+        self._seen: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
         yield NameStrip([("", f"rollouts of {self.reader.path.name}")], "")
@@ -50,16 +49,21 @@ class RolloutsScreen(Screen[None]):
 
     @work(exclusive=True)
     async def _read(self) -> None:
-        if await asyncio.to_thread(self.reader.read, READ_SECONDS):
+        await self.reader.catch_up(lambda: None)
+        # Whether there is something new is not asked of the reader: the monitor may have read it.
+        if self.reader.rollouts is not self._seen:
             self._fill()
 
-    def _groups(self) -> list[dict]:
+    def _groups(self) -> list[dict[str, Any]]:
         groups = list(reversed(self.reader.rollouts))
         if self.is_mixed_only:
             groups = [group for group in groups if len({_is_right(a) for a in group["answers"]}) == 2]
         return groups
 
     def _fill(self) -> None:
+        if not self.query(StillTable):
+            return  # The screen is closing.
+        self._seen = self.reader.rollouts
         width = max(self.query_one(StillTable).size.width - 3, 20)
         rows = [(_key(group), [rollout_line(group, width)]) for group in self._groups()]
         self.query_one(StillTable).show(("group",), rows)
@@ -83,7 +87,7 @@ class RolloutsScreen(Screen[None]):
         self._fill()
 
 
-def _key(group: dict) -> str:
+def _key(group: dict[str, Any]) -> str:
     return f"{group.get('step')} {group.get('index')}"
 
 

@@ -1,4 +1,4 @@
-"""What is in a safetensors file: names and shapes at once, values when asked for, differences of two files."""
+"""What is in a safetensors file: names and shapes at once, values when asked for, differences of two."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -37,15 +37,15 @@ class TensorsScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "stats", "Measure", priority=True),
-        Binding("a", "survey", "Measure all"),
-        Binding("d", "difference", "Difference"),
-        Binding("h", "heat", "Map"),
-        Binding("o", "choose", "Open"),
-        Binding("slash", "filter", "Filter"),
-        Binding("s", "sort", "Sort"),
-        Binding("l", "log", "Log counts", show=False),
-        Binding("escape", "back", "Back", show=False),
+        Binding("enter", "stats", "Measure", priority=True, id="tensors-stats"),
+        Binding("a", "survey", "Measure all", id="tensors-survey"),
+        Binding("d", "difference", "Difference", id="tensors-difference"),
+        Binding("h", "heat", "Map", id="tensors-heat"),
+        Binding("o", "choose", "Open", id="tensors-choose"),
+        Binding("slash", "filter", "Filter", id="tensors-filter"),
+        Binding("s", "sort", "Sort", id="tensors-sort"),
+        Binding("l", "log", "Log counts", show=False, id="tensors-log"),
+        Binding("escape", "back", "Back", show=False, id="tensors-back"),
     ]
 
     def __init__(self) -> None:
@@ -63,6 +63,8 @@ class TensorsScreen(Screen[None]):
         self.is_log = False
         self._problem = "no file: o opens one; t on a checkpoint (F3) shows its weights"
         self._client = TensorClient()
+        self._quick = TensorClient()
+        """For single tensors: they do not wait for, nor end, what takes long."""
         self._busy = ""
         self._is_due = False
 
@@ -90,6 +92,7 @@ class TensorsScreen(Screen[None]):
 
     async def on_unmount(self) -> None:
         await self._client.close()
+        await self._quick.close()
 
     # Opening
 
@@ -184,9 +187,9 @@ class TensorsScreen(Screen[None]):
         assert self.file is not None
         path = self.file.path
         if name not in self.stats:
-            async for reply in self._client.ask(op="stats", path=str(path), name=name):
+            async for reply in self._quick.ask(op="stats", path=str(path), name=name):
                 self.stats[name] = reply
-        if self.file is not None and self.file.path == path:
+        if self.file is not None and self.file.path == path and self.query(StillTable):
             self._show_detail()
 
     @property
@@ -203,15 +206,15 @@ class TensorsScreen(Screen[None]):
 
     def _rest(self, name: str) -> None:
         tensor = self.tensor
-        if tensor is not None and tensor.name == name and tensor.num_values <= QUICK and not self._busy:
+        if tensor is not None and tensor.name == name and tensor.num_values <= QUICK:
             self._measure_one(name)
 
     # What is shown
 
     def _fill(self) -> None:
         self._is_due = False
-        if not self.is_mounted:
-            return
+        if not self.query(StillTable):
+            return  # The app is ending, or has not begun.
         self._show_file()
         self.query_one(ModeStrip).note(self._busy)
         wide = self.has_class("-wide")
@@ -273,7 +276,8 @@ class TensorsScreen(Screen[None]):
             text.append(visible(_short_path(self.other)), "bold")
         formats = ", ".join(dict.fromkeys(tensor.dtype for tensor in file.tensors))
         text.append(
-            f"   {len(file.tensors)} tensors, {file.num_values:,} values, {short_bytes(file.num_bytes)}, {formats}",
+            f"   {len(file.tensors)} tensors · {file.num_values:,} values · {short_bytes(file.num_bytes)}"
+            f" · {formats}",
             "dim",
         )
         for name, value in file.metadata.items():

@@ -21,6 +21,14 @@ KINDS = {
     "tool_result": Style(color="#56b4e9", bold=True),
     "control": Style(dim=True),
 }
+SIGNS = {
+    "<|think_start|>": "▾ ",
+    "<|think_end|>": "\n",
+    "<|tool_call_start|>": " ⚙ ",
+    "<|tool_result_start|>": " → ",
+    "<|tool_result_end|>": " ",
+}
+"""What is shown in the place of control tokens; nothing for the others."""
 PARTING = Style(reverse=True, bold=True)
 DIFFERS = Style(underline=True, color="#e69f00")
 LIKELIHOODS = (
@@ -93,14 +101,8 @@ class SideText(Static, can_focus=True):
 
 def _shown(token: TokenInfo) -> str:
     """Return what stands for a token: its text; the ends of thinking and calls as signs."""
-    signs = {
-        "<|think_start|>": "▾ ",
-        "<|think_end|>": "\n",
-        "<|tool_call_start|>": " ⚙ ",
-        "<|tool_call_end|>": "",
-    }
     if token.kind == "control":
-        return signs.get(token.label, " → " if token.label == "<|tool_result_start|>" else "")
+        return SIGNS.get(token.label, "")
     return visible(token.text)
 
 

@@ -1,0 +1,85 @@
+"""A worker without a model whose words depend on the checkpoint: A and B part at the third."""
+
+import os
+import queue
+import sys
+import threading
+import time
+
+from picochat.engine.protocol import (
+    Alternative,
+    Cancel,
+    Failed,
+    Finished,
+    Generate,
+    Load,
+    Loaded,
+    Reply,
+    Request,
+    Shutdown,
+    TokenInfo,
+    Tokens,
+    decode_request,
+    encode,
+)
+
+OTHERS = (Alternative(1, " yes", -0.2), Alternative(2, " no", -1.9))
+
+
+def send(reply: Reply) -> None:
+    sys.stdout.buffer.write(encode(reply))
+    sys.stdout.buffer.flush()
+
+
+def write(request: Generate, path: str, cancelled: set[int]) -> None:
+    question = request.messages[-1]["content"] if request.messages else request.text
+    if question == "crash":
+        os.write(2, b"the fake fell over\n")
+        os._exit(3)
+    own = ["[b]", "\x1b[31m"] if path.startswith("base") else ["two", "three"]
+    words = ["it", "is", own[0], "and", own[1], str(request.options["seed"])]
+    count = 0
+    while request.id not in cancelled and (question == "endless" or count < len(words)):
+        word = words[count % len(words)]
+        token = TokenInfo(
+            id=sum(map(ord, word)), kind="text", text=f" {word}", label=f" {word}", logprob=-0.7,
+            alternatives=OTHERS,
+        )  # fmt: skip
+        send(Tokens(id=request.id, tokens=(token,)))
+        count += 1
+        if question == "endless":
+            time.sleep(0.002)
+    reason = "cancelled" if request.id in cancelled else "stop"
+    facts = {"num_context": count, "first_seconds": 0.01, "seconds": 0.0}
+    send(Finished(id=request.id, reason=reason, num_tokens=count, seed=request.options["seed"], **facts))
+
+
+def main() -> None:
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    cancelled: set[int] = set()
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            request = decode_request(line)
+            if isinstance(request, Cancel):
+                cancelled.add(request.target)
+            else:
+                requests.put(request)
+        requests.put(Shutdown(id=0))
+
+    threading.Thread(target=read, daemon=True).start()
+    path = ""
+    while not isinstance(request := requests.get(), Shutdown):
+        if isinstance(request, Load):
+            path = request.path
+            if "missing" in path:
+                send(Failed(id=request.id, message=f"{path}: [b]is not there"))
+                continue
+            facts = {"num_parameters": 4_500_000, "context": 128, "vocab_size": 300, "cache_bytes": 1}
+            send(Loaded(id=request.id, path=path, **facts, device="cpu", dtype="float32"))
+        elif isinstance(request, Generate):
+            write(request, path, cancelled)
+
+
+if __name__ == "__main__":
+    main()

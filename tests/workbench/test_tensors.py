@@ -1,0 +1,136 @@
+"""The screen that looks into safetensors files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.widgets import Input
+
+from tests.workbench.make_runs import drive, stop_clocks, weights, write_tensors, write_world
+from tests.workbench.screen_text import check_golden, screen_text, wait_until
+from workbench.screens.checkpoints import CheckpointsScreen
+from workbench.screens.dialogs import Choose
+from workbench.screens.tensors import TensorsScreen
+from workbench.widgets.table import StillTable
+
+SIZES = [(80, 24), (120, 40)]
+BASE = Path("runs/base/checkpoints/step-00000200/model.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch, tmp_path):
+    stop_clocks(monkeypatch, tmp_path)
+    write_world(Path("runs"))
+
+
+async def enter(app, pilot, path: Path = BASE) -> TensorsScreen:
+    await app.switch_mode("tensors")
+    await pilot.pause()
+    app.screen.open(path)
+    await pilot.pause()
+    return app.screen
+
+
+def shown(screen) -> list[str]:
+    return [key for key, _ in screen.query_one(StillTable)._shown]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_looks_as_it_did(size):
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        await wait_until(app, lambda: "h.0.attn.c_q.weight" in screen.stats)
+        await wait_until(app, lambda: "rms" in screen_text(app))
+        check_golden(app, "tensors")
+        screen.compare(Path("runs/base/checkpoints/step-00000100/model.safetensors"))
+        await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
+        await pilot.pause()
+        check_golden(app, "difference")
+
+    drive(script, size)
+
+
+def test_measuring_sorting_and_filtering():
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        await pilot.press("a")
+        await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
+        assert "rms" in screen_text(app)
+        await pilot.press("s")
+        assert shown(screen)[0] == "h.0.mlp.c_fc.weight"
+        await pilot.press("s")
+        values = [screen.measured[name]["rms"] for name in shown(screen)]
+        assert values == sorted(values, reverse=True)
+        await pilot.press("slash", *"c_q f32", "enter")
+        await wait_until(app, lambda: len(shown(screen)) == 3)
+        await pilot.press("escape", "s", "h")
+        await wait_until(app, lambda: "root mean square by layer" in screen_text(app))
+        await pilot.press("h", "down", "enter")
+        await wait_until(app, lambda: "h.0.mlp.c_fc.weight" in screen.stats)
+        await pilot.press("l")
+        await wait_until(app, lambda: "counts on a log axis" in screen_text(app))
+        await pilot.click("#tensors", offset=(3, 5))
+        await wait_until(app, lambda: "lm_head.weight" in screen.stats)
+        await pilot.press("escape")
+        await wait_until(app, lambda: isinstance(app.screen, CheckpointsScreen))
+
+    drive(script)
+
+
+def test_files_are_chosen_from_checkpoints_or_by_path():
+    write_tensors(Path("mine.safetensors"), weights(5), {"note": "[b]mine\x1b[31m"})
+
+    async def script(app, pilot):
+        await app.switch_mode("tensors")
+        await pilot.pause()
+        screen = app.screen
+        assert "no file: o opens one" in screen_text(app)
+        await pilot.press("a", "d", "enter", "h", "s", "l")
+        await pilot.press("o")
+        await wait_until(app, lambda: isinstance(app.screen, Choose))
+        await pilot.press(*"tuned", "enter")
+        await wait_until(app, lambda: screen.file and "tuned" in str(screen.file.path))
+        await pilot.press("d")
+        await wait_until(app, lambda: isinstance(app.screen, Choose))
+        app.screen.query_one(Input).value = "mine.safetensors"
+        await pilot.pause()
+        await pilot.press("enter")
+        await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
+        await wait_until(app, lambda: "relative change" in screen_text(app))
+        await pilot.press("escape")
+        await wait_until(app, lambda: screen.other is None)
+        screen.open(Path("mine.safetensors"))
+        await wait_until(app, lambda: "note [b]mine␛[31m" in screen_text(app))
+
+    drive(script)
+
+
+def test_what_can_not_be_read_is_told():
+    Path("bad.safetensors").write_bytes(b"\x05")
+    write_tensors(Path("short.safetensors"), weights(1))
+    Path("short.safetensors").write_bytes(Path("short.safetensors").read_bytes()[:-700])
+    odd = {"w[b]": np.array([np.nan, np.inf, 1.0], dtype=np.float32), "scalar": np.float32(2.0)}
+    write_tensors(Path("odd.safetensors"), {name: np.asarray(array) for name, array in odd.items()})
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot, Path("bad.safetensors"))
+        await wait_until(app, lambda: "bad.safetensors: not a safetensors file" in screen_text(app))
+        screen.open(Path("missing.safetensors"))
+        await wait_until(app, lambda: "missing.safetensors" in screen_text(app))
+        screen.open(Path("short.safetensors"))
+        await pilot.press("a")
+        await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
+        assert "its values lie behind" in screen_text(app)
+        screen.open(Path("odd.safetensors"))
+        await wait_until(app, lambda: "scalar" in screen.stats)
+        await pilot.press("down")
+        await wait_until(app, lambda: "NaN 1   infinite 1" in screen_text(app))
+        assert "w[b]" in screen_text(app)
+        Path("odd.safetensors").unlink()
+        screen.stats.clear()
+        await pilot.press("enter")
+        await wait_until(app, lambda: "No such file" in screen_text(app))
+        screen.compare(Path("bad.safetensors"))
+        await wait_until(app, lambda: "No such file" in screen_text(app))
+
+    drive(script)
