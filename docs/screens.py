@@ -7,6 +7,7 @@ import asyncio
 import html
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from workbench.app import Workbench
 
 SIZE = (120, 36)
 PATIENCE = 600.0
+CHAT = (
+    "Where does Mara live?",
+    "Sam has 74 mugs and Fred has 20. How many more mugs does Sam have than Fred?",
+    "Tell me about Mara and the fox.",
+)
 QUESTION = "Hal ties up 59 candles in bundles of 8. How many candles are left over?"
 
 
@@ -28,6 +34,25 @@ async def wait(done: Callable[[], object]) -> None:
         while not done():
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.3)
+
+
+async def chat(app: Workbench, pilot: Pilot[None]) -> None:
+    """Questions to the demo's model, its tokens coloured, one of them looked at."""
+    screen: Any = app.screen
+    app.open_checkpoint("demo-sft")
+    await wait(lambda: app.loaded)
+    await pilot.press("f5", *["left"] * 16, "escape", "f6")
+    for number, question in enumerate(CHAT, 1):
+        if number == len(CHAT):
+            # A bolder one, in which something unlikely is said.
+            await pilot.press("f5", *["right"] * 24, "escape")
+        screen.query_one("Prompt").text = question
+        await pilot.press("enter")
+        # A question and an answer each.
+        wanted = 2 * number
+        await wait(lambda n=wanted: len(screen.conversation.nodes) == n and screen.writing is None)
+    await pilot.press("alt+up", "home", "n")
+    await wait(lambda: "after" in str(screen.panel.picture.content))
 
 
 async def checkpoints(app: Workbench, pilot: Pilot[None]) -> None:
@@ -107,16 +132,23 @@ def dots_for_braille(svg: str) -> str:
     return re.sub(r"<text([^>]*)>([^<]*)</text>", replace, svg)
 
 
-PICTURES = {"checkpoints": checkpoints, "monitor": monitor, "tensors": tensors, "compare": compare}
+PICTURES = {
+    "chat": chat,
+    "checkpoints": checkpoints,
+    "monitor": monitor,
+    "tensors": tensors,
+    "compare": compare,
+}
 
 
 async def draw(name: str, runs_dir: str, *, as_png: bool) -> None:
     """Write workbench-NAME.svg beside this file."""
-    app = Workbench(runs_dir=runs_dir)
-    async with app.run_test(size=SIZE) as pilot:
-        await PICTURES[name](app, pilot)
-        await pilot.pause()
-        svg = app.export_screenshot(title="picochat workbench")
+    with tempfile.TemporaryDirectory() as folder:
+        app = Workbench(runs_dir=runs_dir, chats_dir=folder, settings_dir=Path(folder))
+        async with app.run_test(size=SIZE) as pilot:
+            await PICTURES[name](app, pilot)
+            await pilot.pause()
+            svg = app.export_screenshot(title="picochat workbench")
     svg = dots_for_braille(svg)
     path = Path(__file__).with_name(f"workbench-{name}.svg")
     path.write_text(svg, encoding="utf-8")

@@ -1,5 +1,6 @@
 """The terminal app."""
 
+import gc
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -122,6 +123,7 @@ class Workbench(App[None]):
             self.notify(f"{error.filename}: {error.strerror}", severity="warning", markup=False)
 
     def on_mount(self) -> None:
+        self.call_after_refresh(_collect_garbage)
         if self._mistake:
             self.notify(visible(self._mistake), severity="error", markup=False, timeout=15)
         if self.load_name:
@@ -232,6 +234,12 @@ class Workbench(App[None]):
 
     async def on_unmount(self) -> None:
         await self.client.close()
+
+
+def _collect_garbage() -> None:
+    """Look for garbage from now on, but not among what the start has made."""
+    gc.freeze()
+    gc.enable()
 
 
 def _runner(app: App[None], action: str, node: object) -> Callable[[], object]:

@@ -530,7 +530,7 @@ def test_a_question_follows_the_path(tmp_path):
 
 
 def test_what_is_asked_while_the_model_is_loaded_is_answered_then(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_LOAD_SECONDS", "1.5")
+    monkeypatch.setenv("FAKE_LOAD_GATE", "gate")
 
     async def script(pilot):
         screen = chat(pilot)
@@ -538,6 +538,7 @@ def test_what_is_asked_while_the_model_is_loaded_is_answered_then(tmp_path, monk
         assert told(screen) == ["early"]
         assert screen.query_one(Prompt).text == "later"
         assert "loading tiny" in shown(pilot)
+        Path("gate").touch()
         await answered(pilot, 1)
         assert told(screen) == ["early", " echo early"]
 

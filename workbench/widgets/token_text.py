@@ -22,12 +22,12 @@ from textual.widget import Widget
 
 from picochat.engine.protocol import TokenInfo
 from workbench.colours import ColourMode, doubt_style, level, level_style
+from workbench.looks import look
 from workbench.tokens import TokenList
 from workbench.visible import visible
 from workbench.widgets.wrap import Line, Piece, Wrapper
 
 RawMode = Literal["off", "tokens", "ids"]
-KINDS = ("text", "thinking", "tool_call", "tool_result", "control", "note")
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 CURSOR = Style(reverse=True)
 HOVER = Style(underline=True, bold=True)
@@ -40,14 +40,8 @@ class TokenText(Widget, can_focus=True):
     TokenText {
         height: auto; padding: 0 1; margin: 0 0 1 0; border-left: outer $panel;
         &:focus { border-left: outer $accent; }
-        .token--thinking { color: $text-muted; text-style: italic; }
-        .token--tool_call { color: $warning; text-style: bold; }
-        .token--tool_result { color: $success; text-style: bold; }
-        .token--control { color: $secondary; }
-        .token--note { color: $text-muted; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"token--{kind}" for kind in KINDS}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "move(-1)", "Token before", show=False, id="token_left"),
         Binding("right,l", "move(1)", "Next token", show=False, id="token_right"),
@@ -196,9 +190,8 @@ class TokenText(Widget, can_focus=True):
         width, base = self.content_size.width, self.rich_style
         lines = self._wrapper.lines
         if y >= len(lines):
-            note = self.get_component_rich_style("token--note")
             told = self.footer if y == len(lines) else ""
-            return Strip([Segment(told, base + note)]).adjust_cell_length(width, base)
+            return Strip([Segment(told, base + look(self.app, "note"))]).adjust_cell_length(width, base)
         segments = [Segment(piece.text, base + self._style(piece)) for piece in lines[y]]
         strip = Strip(segments).adjust_cell_length(width, base).crop(0, width)
         return self._selected(strip, y).apply_offsets(0, y)
@@ -210,12 +203,12 @@ class TokenText(Widget, can_focus=True):
             return strip
         start, end = span
         end = strip.cell_length if end == -1 else min(end, strip.cell_length)
-        look = self.screen.get_component_rich_style("screen--selection")
-        middle = [Segment(text, (style or Style()) + look) for text, style, _ in strip.crop(start, end)]
+        chosen = self.screen.get_component_rich_style("screen--selection")
+        middle = [Segment(text, (style or Style()) + chosen) for text, style, _ in strip.crop(start, end)]
         return Strip.join([strip.crop(0, start), Strip(middle), strip.crop(end)])
 
     def _style(self, piece: Piece) -> Style:
-        style = self.get_component_rich_style(f"token--{piece.kind}")
+        style = look(self.app, piece.kind)
         index = piece.token
         if index < 0:
             return style
