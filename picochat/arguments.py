@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import NoReturn, TypeVar, get_origin, get_type_hints
 
 from picochat.errors import UserError
@@ -17,9 +17,12 @@ def parse_options(options_class: type[Options], *, prog: str, args: Sequence[str
     A class with a class method `defaults(args)` is asked for an object whose values stand in for those of its
     fields, for instance the options of a run that is resumed. Raises UserError for anything else.
     """
+    find_defaults = getattr(options_class, "defaults", None)
+    if not args and find_defaults is None and _needs_nothing(options_class):
+        # Reading the command line takes longer than opening the terminal app.
+        return options_class()
     import tyro
 
-    find_defaults = getattr(options_class, "defaults", None)
     default = None if find_defaults is None else find_defaults(args)
     complaints = io.StringIO()
     try:
@@ -66,6 +69,14 @@ def gather(args: Sequence[str], repeatable: Iterable[str]) -> list[str]:
             chunks[-1].append(value)
             chunks.append([])
     return [arg for chunk in chunks for arg in chunk]
+
+
+def _needs_nothing(options_class: type) -> bool:
+    """Whether every option has a default."""
+    return all(
+        field.default is not MISSING or field.default_factory is not MISSING
+        for field in fields(options_class)
+    )
 
 
 def _repeatable(options_class: type) -> list[str]:

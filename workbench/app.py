@@ -1,5 +1,6 @@
 """The terminal app."""
 
+import gc
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -77,6 +78,7 @@ class Workbench(App[None]):
         self.loaded: Loaded | None = None
         self.load_name = load or ""
         self.load_state = NO_MODEL
+        self.is_loading = False
         self._device = device
         self._dtype = dtype
         self._quit_at = -QUIT_SECONDS
@@ -102,9 +104,11 @@ class Workbench(App[None]):
                 self.set_keymap(dict(settings.keys))
         except UserError as error:
             self._mistake = str(error)
+        self._kept_theme = self.theme
 
     def watch_theme(self, theme: str) -> None:
-        if self.is_running and not self.app.is_headless:
+        if self.is_running and theme != self._kept_theme:
+            self._kept_theme = theme
             self._remember(theme=theme)
 
     def watch_ramp(self, ramp: str) -> None:
@@ -119,6 +123,7 @@ class Workbench(App[None]):
             self.notify(f"{error.filename}: {error.strerror}", severity="warning", markup=False)
 
     def on_mount(self) -> None:
+        self.call_after_refresh(_collect_garbage)
         if self._mistake:
             self.notify(visible(self._mistake), severity="error", markup=False, timeout=15)
         if self.load_name:
@@ -130,6 +135,7 @@ class Workbench(App[None]):
     async def open_checkpoint(self, name: str) -> None:
         """Load a checkpoint in the place of the one that is open."""
         self.loaded, self.load_name, self.load_state = None, name, f"loading {visible(name)} …"
+        self.is_loading = True
         await self._tell_chat()
         request = Load(
             id=self.client.new_id(),
@@ -139,6 +145,7 @@ class Workbench(App[None]):
             dtype=self._dtype,
         )
         reply = await self.client.ask(request)
+        self.is_loading = False
         if isinstance(reply, Loaded):
             self.loaded = reply
         elif isinstance(reply, Failed):
@@ -227,6 +234,12 @@ class Workbench(App[None]):
 
     async def on_unmount(self) -> None:
         await self.client.close()
+
+
+def _collect_garbage() -> None:
+    """Look for garbage from now on, but not among what the start has made."""
+    gc.freeze()
+    gc.enable()
 
 
 def _runner(app: App[None], action: str, node: object) -> Callable[[], object]:

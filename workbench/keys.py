@@ -47,13 +47,17 @@ def named_bindings(kind: type[DOMNode]) -> Iterator[Binding]:
 
 def told_keys(app: App[Any]) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """Return the keys that work now, in groups: (key, what it does, name for the settings)."""
-    groups: dict[str, dict[str, tuple[str, str, str]]] = {"here": {}, "this screen": {}, "everywhere": {}}
+    headings = ("here", "this screen", "everywhere", "moving and editing")
+    groups: dict[str, dict[str, tuple[str, str, str]]] = {heading: {} for heading in headings}
     for active in app.screen.active_bindings.values():
         binding = active.binding
         if not binding.description:
             continue
         heading = "here"
-        if isinstance(active.node, App):
+        if not binding.id:
+            # Keys that Textual gives to its own widgets.
+            heading = "moving and editing"
+        elif isinstance(active.node, App):
             heading = "everywhere"
         elif isinstance(active.node, Screen):
             heading = "this screen"

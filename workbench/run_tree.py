@@ -11,8 +11,12 @@ from workbench.runs import Checkpoint, Facts
 from workbench.visible import visible
 
 ORDERS = ("lineage", "newest", "name", "loss", "score", "size")
-COLUMNS = ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve", "parent")
-NARROW = ("run", "stage", "state", "step", "score", "curve")
+COLUMNS = (
+    (130, ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve", "parent")),
+    (100, ("run", "stage", "state", "step", "loss", "score", "params", "size", "age", "curve")),
+    (0, ("run", "stage", "state", "step", "score", "curve")),
+)
+"""Least width of the screen, and the columns that it has room for."""
 RIGHT = ("step", "loss", "params", "size", "age")
 STATES = {
     "running": ("●", "green"), "paused": ("‖", "yellow"), "starting": ("◌", "yellow"),
@@ -57,9 +61,10 @@ def tree_rows(
             continue
         is_folded = facts.name in folded
         rows.append(Row(key=facts.name, facts=facts, depth=depth, is_folded=is_folded))
-        scores = [c.score for c in facts.checkpoints if c.score is not None]
+        scores = [(c.score, -c.step) for c in facts.checkpoints if c.score is not None]
+        best = -min(scores)[1] if len(scores) > 1 else None
         for checkpoint in () if is_folded else facts.checkpoints:
-            is_best = len(scores) > 1 and checkpoint.score == min(scores)
+            is_best = checkpoint.step == best
             key = f"{facts.name}@{checkpoint.step}"
             rows.append(Row(key=key, facts=facts, checkpoint=checkpoint, depth=depth, is_best=is_best))
     return rows

@@ -75,9 +75,12 @@ def heat_map(measured: Mapping[str, Mapping[str, Any]], key: str, *, width: int)
             alone[kind] = value
         else:
             grid.setdefault(kind, {})[layer] = value
-    low, high = min(values.values()), max(values.values())
+    ordered = sorted(values.values())
+    # A few tensors far off (gates, scalars) would leave all others one colour.
+    low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     title = "relative change |b − a| / |a|" if key == "relative" else "root mean square"
-    text = Text(f"{title} by layer\n\n", "bold")
+    text = Text()
+    text.append(f"{title} by layer\n\n", "bold")
     layers = sorted({layer for row in grid.values() for layer in row})
     margin = min(max((len(kind) for kind in (*grid, *alone)), default=0), max(width // 3, 14))
     cell = next((c for c in CELLS if margin + 1 + c * len(layers) <= width), CELLS[-1])
@@ -88,19 +91,19 @@ def heat_map(measured: Mapping[str, Mapping[str, Any]], key: str, *, width: int)
     for kind, row in grid.items():
         text.append(f"{visible(_cut(kind, margin)):>{margin}} ")
         for layer in shown:
-            _append_cell(text, row.get(layer), cell, low, high)
+            _append_cell(text, row.get(layer), cell, key, low, high)
         text.append("\n")
     if len(shown) < len(layers):
         text.append(f"{len(layers) - len(shown)} more layers have no room here\n", "dim")
     text.append("\n")
     for kind, value in alone.items():
         text.append(f"{visible(_cut(kind, margin)):>{margin}} ")
-        _append_cell(text, value, NUMBER_CELL, low, high)
+        _append_cell(text, value, NUMBER_CELL, key, low, high)
         text.append("\n")
     text.append(f"\n{'':>{margin}} ", "dim")
     for shade, colour in zip(SHADES, RAMP, strict=True):
         text.append(shade * 2, colour)
-    text.append(f"  {_number(low, key)} to {_number(high, key)}", "dim")
+    text.append(f"  {_number(low, key)} … {_number(high, key)}", "dim")
     return text
 
 
@@ -116,13 +119,14 @@ def _layer_axis(layers: Sequence[int], cell: int) -> str:
     return "".join(row)
 
 
-def _append_cell(text: Text, value: float | None, width: int, low: float, high: float) -> None:
+def _append_cell(text: Text, value: float | None, width: int, key: str, low: float, high: float) -> None:
     if value is None:
         text.append(" " * width)
         return
     level = _level(value, low, high)
     if width == NUMBER_CELL:
-        number = f"{value:.3f}"[:5] if value < 10 else short(value)[:5]
+        is_share = key == "relative" and value < 10
+        number = f"{value:.1%}"[:5] if is_share else f"{value:.3f}"[:5] if value < 10 else short(value)[:5]
         text.append(f"{number:>{width - 1}}", f"{'black' if level > 1 else 'white'} on {RAMP[level]}")
         text.append(" ")
     else:
@@ -132,14 +136,14 @@ def _append_cell(text: Text, value: float | None, width: int, low: float, high: 
 
 def _level(value: float, low: float, high: float) -> int:
     """Return which of the ramp's colours a value has, on a log scale where all are positive."""
-    if low > 0:
+    if low > 0 and value > 0:
         value, low, high = math.log(value), math.log(low), math.log(high)
     share = (value - low) / ((high - low) or 1.0)
-    return min(int(share * len(RAMP)), len(RAMP) - 1)
+    return min(max(int(share * len(RAMP)), 0), len(RAMP) - 1)
 
 
 def _number(value: float, key: str) -> str:
-    return f"{value:.2%}" if key == "relative" else short(value)
+    return f"{value:.1%}" if key == "relative" else short(value)
 
 
 def _cut(text: str, width: int) -> str:

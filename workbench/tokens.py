@@ -32,18 +32,40 @@ class TokenList(Sequence[TokenInfo]):
 
     def append(self, token: TokenInfo) -> None:
         """Add a token."""
+        self._add(
+            token.id,
+            token.kind,
+            token.text,
+            token.label,
+            token.logprob,
+            token.forced,
+            token.entropy,
+            token.alternatives,
+        )
+
+    def _add(
+        self,
+        id: int,
+        kind: str,
+        text: str,
+        label: str,
+        logprob: float,
+        forced: bool,
+        entropy: float | None,
+        others: Sequence[Sequence[Any]],
+    ) -> None:
         # The same few strings come again and again.
-        self.kinds.append(sys.intern(token.kind))
-        self.texts.append(sys.intern(token.text))
-        self.labels.append(sys.intern(token.label))
-        self._ids.append(token.id)
-        self._logprobs.append(token.logprob)
-        self._entropies.append(math.nan if token.entropy is None else token.entropy)
-        self._forced.append(token.forced)
-        for id, label, logprob in token.alternatives:
-            self._other_ids.append(id)
-            self._other_labels.append(sys.intern(label))
-            self._other_logprobs.append(logprob)
+        self.kinds.append(sys.intern(kind))
+        self.texts.append(sys.intern(text))
+        self.labels.append(sys.intern(label))
+        self._ids.append(id)
+        self._logprobs.append(logprob)
+        self._entropies.append(math.nan if entropy is None else entropy)
+        self._forced.append(bool(forced))
+        for other_id, other_label, other_logprob in others:
+            self._other_ids.append(other_id)
+            self._other_labels.append(sys.intern(other_label))
+            self._other_logprobs.append(other_logprob)
         self._ends.append(len(self._other_ids))
 
     def extend(self, tokens: Iterable[TokenInfo]) -> None:
@@ -113,19 +135,7 @@ class TokenList(Sequence[TokenInfo]):
     def extend_json(self, rows: Sequence[Sequence[Any]]) -> None:
         """Add what `to_json` returned. Raises TypeError or ValueError for anything else."""
         for id, kind, text, label, logprob, forced, entropy, others in rows:
-            alternatives = tuple(Alternative(*other) for other in others)
-            self.append(
-                TokenInfo(
-                    id=id,
-                    kind=kind,
-                    text=text,
-                    label=text if label is None else label,
-                    logprob=logprob,
-                    forced=bool(forced),
-                    alternatives=alternatives,
-                    entropy=entropy,
-                )
-            )
+            self._add(id, kind, text, text if label is None else label, logprob, forced, entropy, others)
 
 
 def _row(token: TokenInfo) -> list[Any]:

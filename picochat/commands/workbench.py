@@ -1,5 +1,6 @@
 """`picochat workbench`: the terminal app."""
 
+import gc
 import os
 import sys
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ class OpenWorkbench:
             raise UserError("the workbench needs a terminal; `picochat chat` works in a pipe")
         if os.environ.get("TERM") == "dumb":
             raise UserError("this terminal can not move its cursor (TERM is dumb); use --plain")
+        # The imports make many objects that stay: looking for garbage among them takes a tenth of the time
+        # to the first frame. The app turns it on again.
+        gc.disable()
         from workbench.app import Workbench
         from workbench.guard import guarded_stderr
 

@@ -1,6 +1,7 @@
 """A worker without a model: says what a test needs, token by token, in the real protocol.
 
-The environment may set FAKE_RATE (tokens a second, 0 for as fast as they go).
+The environment may set FAKE_RATE (tokens a second, 0 for as fast as they go) and FAKE_LOAD_GATE (a file
+without which no checkpoint is loaded).
 """
 
 import os
@@ -49,6 +50,7 @@ SPECIAL = {
         ("control", "", "<|think_end|>"),
         ("text", "so", "so"),
     ],
+    "brood": [("control", "", "<|think_start|>"), ("thinking", "deep", "deep")],
     "sum": [
         ("text", "It is", "It is"),
         ("control", "", "<|tool_call_start|>"),
@@ -179,6 +181,8 @@ def main() -> None:
             case Load(path="missing"):
                 send(Failed(id=request.id, message="no checkpoint missing"))
             case Load():
+                while (gate := os.environ.get("FAKE_LOAD_GATE")) and not os.path.exists(gate):
+                    time.sleep(0.01)
                 facts = {"num_parameters": 4_500_000, "context": CONTEXT, "vocab_size": 300}
                 where = {"device": "cpu", "dtype": "float32", "cache_bytes": 2_000_000}
                 send(Loaded(id=request.id, path=request.path, **facts, **where))

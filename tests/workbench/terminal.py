@@ -27,6 +27,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self.raw = bytearray()
         """Everything the program wrote."""
+        self._num_drawn = 0
         self.controller, self.terminal = pty.openpty()
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.before = termios.tcgetattr(self.terminal)
@@ -43,6 +44,9 @@ class Terminal:
     @property
     def text(self) -> str:
         """The screen, a line a row."""
+        # Emulating costs more than the program takes; so only when somebody looks.
+        self._stream.feed(bytes(self.raw[self._num_drawn :]))
+        self._num_drawn = len(self.raw)
         return "\n".join(line.rstrip() for line in self._screen.display)
 
     def write(self, keys: bytes) -> None:
@@ -58,7 +62,6 @@ class Terminal:
         except OSError:  # the program has closed its end
             return b""
         self.raw += new
-        self._stream.feed(new)
         return new
 
     def until(self, done: Callable[[str], object], seconds: float = 60.0) -> float:
@@ -69,6 +72,16 @@ class Terminal:
             if left <= 0:
                 raise TimeoutError(f"not within {seconds} s; the screen:\n{self.text}")
             self.read(min(left, 0.05))
+        return time.perf_counter() - began
+
+    def until_written(self, wanted: bytes, seconds: float = 60.0) -> float:
+        """Read until the program writes `wanted`; return how long that took. Raises TimeoutError."""
+        began, first = time.perf_counter(), len(self.raw)
+        while self.raw.find(wanted, first) < 0:
+            left = began + seconds - time.perf_counter()
+            if left <= 0:
+                raise TimeoutError(f"not within {seconds} s; the screen:\n{self.text}")
+            self.read(left)
         return time.perf_counter() - began
 
     def read_for(self, seconds: float) -> None:

@@ -58,6 +58,19 @@ def test_thinking_opens_and_closes(tmp_path):
     run(tmp_path, script)
 
 
+def test_thinking_that_never_ends_is_told_and_can_be_looked_at(tmp_path):
+    async def script(pilot):
+        screen = await ask(pilot, "brood")
+        assert "▸ thinking (1 token, never ended)" in shown(pilot)
+        await pilot.press("alt+up")
+        assert screen.transcript.answers[0].cursor == 0
+        await pilot.press("t", "right")
+        assert screen.transcript.answers[0].cursor == 1
+        assert "never ended" not in shown(pilot)
+
+    run(tmp_path, script)
+
+
 def test_tool_calls_show_argument_and_result(tmp_path):
     async def script(pilot):
         await ask(pilot, "sum")
@@ -512,5 +525,21 @@ def test_a_question_follows_the_path(tmp_path):
         two = screen.conversation.path()[2]
         assert isinstance(two, Question)
         assert two.parent == screen.conversation.path()[1].id
+
+    run(tmp_path, script)
+
+
+def test_what_is_asked_while_the_model_is_loaded_is_answered_then(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_LOAD_GATE", "gate")
+
+    async def script(pilot):
+        screen = chat(pilot)
+        await pilot.press(*"early", "enter", *"later", "enter")
+        assert told(screen) == ["early"]
+        assert screen.query_one(Prompt).text == "later"
+        assert "loading tiny" in shown(pilot)
+        Path("gate").touch()
+        await answered(pilot, 1)
+        assert told(screen) == ["early", " echo early"]
 
     run(tmp_path, script)

@@ -171,7 +171,7 @@ def test_a_map_has_a_cell_for_each_layer():
     measured["odd"] = {"error": "x"}
     lines = heat_map(measured, "relative", width=60).plain.splitlines()
     row = next(line for line in lines if "c_q" in line)
-    assert row.split() == ["h.*.c_q", "0.100", "0.200", "0.300", "0.400"]
+    assert row.split() == ["h.*.c_q", "10.0%", "20.0%", "30.0%", "40.0%"]
     many = {f"h.{i}.c_q.weight": {"relative": 0.01 * (i + 1)} for i in range(100)}
     lines = heat_map(many, "relative", width=60).plain.splitlines()
     assert max(map(len, lines)) <= 60

@@ -68,6 +68,8 @@ class ChatScreen(ConversationActionsScreen):
         self._inspected: tuple[Answer, int] | None = None
         self._status_at = 0.0
         self._picture_timer: Timer | None = None
+        self._early: Question | None = None
+        """What was asked while the model was still being loaded; it is answered then."""
 
     def compose(self) -> ComposeResult:
         yield ModeStrip("chat")
@@ -145,17 +147,29 @@ class ChatScreen(ConversationActionsScreen):
             self.notify("it has read texts but no conversations yet", title="a base model", timeout=6)
         self.update_status()
         self._picture_soon()
+        if not self.workbench.is_loading:
+            early, self._early = self._early, None
+            if early is not None and loaded is not None and early in self.conversation.path():
+                await self.answer(early)
 
     # Keys
 
     async def on_prompt_sent(self, event: Prompt.Sent) -> None:
-        if not self.is_free():
+        is_early = self.workbench.is_loading and self._early is None
+        if not is_early and not self.is_free():
             return
         try:
             self.query_one(Prompt).remember(event.text)
         except OSError as error:
             self.tell(error)
-        await self.ask(Question(parent=self.end_of_path, text=event.text))
+        question = Question(parent=self.end_of_path, text=event.text)
+        if is_early:
+            self._early = question
+            self.add_node(question)
+            await self.transcript.update()
+            self.update_status()
+        else:
+            await self.ask(question)
 
     def action_stop(self) -> None:
         """Stop the answer and keep what there is; without one, go back to the prompt."""

@@ -15,10 +15,10 @@ from picochat.errors import UserError
 from picochat.train.run_dir import RunDir
 from workbench import clock, run_actions
 from workbench.run_reader import RunReader
-from workbench.run_tree import COLUMNS, NARROW, ORDERS, Row, cells, tree_rows
+from workbench.run_tree import COLUMNS, ORDERS, Row, cells, tree_rows
 from workbench.run_views import changed_options, changed_text, config_text, facts_text, log_text, samples_text
 from workbench.runs import Facts, Scanner
-from workbench.screens.dialogs import Ask, Confirm
+from workbench.screens.dialogs import Ask, Confirm, LineInput
 from workbench.visible import visible
 from workbench.widgets.plot import Plot
 from workbench.widgets.run_curves import run_lines
@@ -37,23 +37,23 @@ class CheckpointsScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "load", "Chat with it", priority=True),
-        Binding("m", "monitor", "Monitor"),
-        Binding("v", "compare", "Compare"),
-        Binding("t", "tensors", "Tensors"),
-        Binding("space", "mark", "Mark for comparison", show=False),
-        Binding("slash", "filter", "Filter"),
-        Binding("s", "sort", "Sort"),
-        Binding("f", "fold", "Fold", show=False),
-        Binding("e", "rename", "Rename", show=False),
-        Binding("d", "delete", "Delete"),
-        Binding("p", "send('pause')", "Pause the run", show=False),
-        Binding("r", "send('resume')", "Go on with a paused run", show=False),
-        Binding("c", "send('checkpoint')", "Save a checkpoint", show=False),
-        Binding("x", "stop_run", "Stop the run", show=False),
-        Binding("escape", "unfilter", "Drop the filter", show=False),
+        Binding("enter", "load", "Chat with it", priority=True, id="runs-load"),
+        Binding("m", "monitor", "Monitor", id="runs-monitor"),
+        Binding("v", "compare", "Compare", id="runs-compare"),
+        Binding("t", "tensors", "Tensors", id="runs-tensors"),
+        Binding("space", "mark", "Mark for comparison", show=False, id="runs-mark"),
+        Binding("slash", "filter", "Filter", id="runs-filter"),
+        Binding("s", "sort", "Sort", id="runs-sort"),
+        Binding("f", "fold", "Fold", show=False, id="runs-fold"),
+        Binding("e", "rename", "Rename", show=False, id="runs-rename"),
+        Binding("d", "delete", "Delete", id="runs-delete"),
+        Binding("p", "send('pause')", "Pause the run", show=False, id="runs-pause"),
+        Binding("r", "send('resume')", "Go on with a paused run", show=False, id="runs-resume"),
+        Binding("c", "send('checkpoint')", "Save a checkpoint", show=False, id="runs-checkpoint"),
+        Binding("x", "stop_run", "Stop the run", show=False, id="runs-stop-run"),
+        Binding("escape", "unfilter", "Drop the filter", show=False, id="runs-unfilter"),
         *(
-            Binding(str(number), f"part('{part}')", f"Show {part}", show=False)
+            Binding(str(number), f"part('{part}')", f"Show {part}", show=False, id=f"runs-part-{part}")
             for number, part in enumerate(PARTS, 1)
         ),
     ]
@@ -78,17 +78,17 @@ class CheckpointsScreen(Screen[None]):
         self._scanner = Scanner(self.workbench.runs_dir)
         yield ModeStrip("checkpoints")
         yield StillTable(id="runs")
-        yield Input(placeholder="words that a run's name, stage, state or parent holds", id="filter")
+        yield LineInput(placeholder="words that a run's name, stage, state or parent holds", id="filter")
         yield NameStrip([(str(n), part) for n, part in enumerate(PARTS, 1)], PARTS[0], id="parts")
         with ContentSwitcher(initial="overview", id="detail"):
             with Horizontal(id="overview"):
                 with VerticalScroll(id="facts-box"):
                     yield Static(id="facts")
-                yield Plot("loss", id="curve")
+                yield Plot("loss", id="curve", is_log=True)
             for part in PARTS[1:]:
                 with VerticalScroll(id=part):
                     yield Static(id=f"{part}-text")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()
@@ -122,7 +122,7 @@ class CheckpointsScreen(Screen[None]):
         if not self.query(StillTable):
             return  # The app is ending, or has not begun.
         self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
-        columns = COLUMNS if self.size.width >= 100 else NARROW
+        columns = next(names for width, names in COLUMNS if self.size.width >= width)
         now = clock.now()
         table = self.query_one(StillTable)
         table.show(

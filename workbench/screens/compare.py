@@ -20,7 +20,7 @@ from picochat.engine.protocol import Failed, Finished, Generate, Load, Loaded, T
 from picochat.errors import UserError
 from workbench.engine_client import Crashed, EngineClient
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose
+from workbench.screens.dialogs import Choose, LineInput
 from workbench.visible import visible
 from workbench.widgets.side_text import SideText, find_parting, mark
 from workbench.widgets.strip import ModeStrip
@@ -69,13 +69,13 @@ class CompareScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop / back"),
-        Binding("ctrl+t", "mode", "Chat or raw text", priority=True),
-        Binding("f6", "colours", "Probabilities", priority=True),
-        Binding("f7", "parting", "Where they part"),
-        Binding("f8", "swap", "Swap", show=False),
-        Binding("f9", "choose(0)", "Choose A"),
-        Binding("f10", "choose(1)", "Choose B"),
+        Binding("escape", "stop", "Stop / back", id="compare-stop"),
+        Binding("ctrl+t", "mode", "Chat or raw text", priority=True, id="compare-mode"),
+        Binding("f6", "colours", "Probabilities", priority=True, id="compare-colours"),
+        Binding("f7", "parting", "Where they part", id="compare-parting"),
+        Binding("f8", "swap", "Swap", show=False, id="compare-swap"),
+        Binding("f9", "choose(0)", "Choose A", id="compare-a"),
+        Binding("f10", "choose(1)", "Choose B", id="compare-b"),
     ]
 
     def __init__(self) -> None:
@@ -93,12 +93,12 @@ class CompareScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield ModeStrip("compare")
-        yield Input(placeholder="a prompt for both; enter asks", id="prompt", compact=True)
+        yield LineInput(placeholder="a prompt for both; enter asks", id="prompt", compact=True)
         with Horizontal(id="options"):
             for name, value in OPTIONS.items():
                 yield Label(LABELS[name])
                 placeholder = "random" if name == "seed" else ""
-                yield Input(value, placeholder=placeholder, id=f"option-{name}", compact=True)
+                yield LineInput(value, placeholder=placeholder, id=f"option-{name}", compact=True)
             yield Static(id="mode")
         with Horizontal(id="sides"):
             for number in range(2):
@@ -107,7 +107,7 @@ class CompareScreen(Screen[None]):
                     with VerticalScroll(classes="side-scroll", can_focus=False):
                         yield SideText(id=f"text{number}")
         yield Static(id="tokens")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.sides = [Side(self.workbench.client.twin()) for _ in SIDES]

@@ -1,11 +1,11 @@
 """What can be done with a conversation as a whole, and with the sampling presets."""
 
+import asyncio
 import time
 from pathlib import Path
 
 from textual import work
 
-from picochat.commands.runs_view import age
 from picochat.errors import UserError
 from workbench.config import Presets
 from workbench.conversations import Conversation
@@ -73,7 +73,7 @@ class ConversationActionsScreen(MessageActionsScreen):
         if chosen is None or self.writing is not None:
             return
         try:
-            conversation = self.store.read(chosen)
+            conversation = await asyncio.to_thread(self.store.read, chosen)
         except UserError as error:
             self.tell(error)
         else:
@@ -186,6 +186,8 @@ class ConversationActionsScreen(MessageActionsScreen):
 
 
 def _line(summary: Summary) -> str:
+    from picochat.commands.runs_view import age
+
     count = summary.num_messages
     ago = age(max(time.time() - summary.modified, 0))
     return f"{summary.name}   ({count} message{'' if count == 1 else 's'}, {ago} ago)"

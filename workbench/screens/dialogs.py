@@ -216,7 +216,7 @@ class Help(ModalScreen[None]):
             text.append(f"{heading}\n", style)
             for key, what, name in rows:
                 text.append(f"{key:>14}", "bold")
-                text.append(f"  {what:<34}")
+                text.append(f"  {what:<31}")
                 text.append(f"{name}\n", "dim")
             text.append("\n")
         text.append(self._note, "dim")

@@ -46,21 +46,25 @@ class MonitorScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (32, "-high")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "watch", "Watch", show=False, priority=True),
-        Binding("space", "overlay", "Overlay"),
-        Binding("p", "send('pause')", "Pause"),
-        Binding("r", "go_on", "Resume"),
-        Binding("c", "send('checkpoint')", "Save", show=False),
-        Binding("x", "stop_run", "Stop"),
-        Binding("n", "new_run", "New run"),
-        Binding("l", "log", "Log axis"),
-        Binding("s", "smooth", "Smooth", show=False),
-        Binding("z", "grid", "One chart or four", show=False),
-        Binding("right_square_bracket,full_stop", "metric(1)", "Next curve", show=False),
-        Binding("left_square_bracket,comma", "metric(-1)", "Curve before", show=False),
-        Binding("o", "rollouts", "Rollouts", show=False),
+        Binding("enter", "watch", "Watch", show=False, priority=True, id="monitor-watch"),
+        Binding("space", "overlay", "Overlay", id="monitor-overlay"),
+        Binding("p", "send('pause')", "Pause", id="monitor-pause"),
+        Binding("r", "go_on", "Resume", id="monitor-go-on"),
+        Binding("c", "send('checkpoint')", "Save", show=False, id="monitor-checkpoint"),
+        Binding("x", "stop_run", "Stop", id="monitor-stop-run"),
+        Binding("n", "new_run", "New run", id="monitor-new-run"),
+        Binding("l", "log", "Log axis", id="monitor-log"),
+        Binding("s", "smooth", "Smooth", show=False, id="monitor-smooth"),
+        Binding("z", "grid", "One chart or four", show=False, id="monitor-grid"),
+        Binding(
+            "right_square_bracket,full_stop", "metric(1)", "Next curve", show=False, id="monitor-metric-next"
+        ),
+        Binding(
+            "left_square_bracket,comma", "metric(-1)", "Curve before", show=False, id="monitor-metric-before"
+        ),
+        Binding("o", "rollouts", "Rollouts", show=False, id="monitor-rollouts"),
         *(
-            Binding(str(number), f"part('{part}')", f"Show {part}", show=False)
+            Binding(str(number), f"part('{part}')", f"Show {part}", show=False, id=f"monitor-part-{part}")
             for number, part in enumerate(PARTS, 1)
         ),
     ]
@@ -101,7 +105,7 @@ class MonitorScreen(Screen[None]):
                     for part in PARTS:
                         with VerticalScroll(id=part):
                             yield Static(id=f"{part}-text")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         table = self.query_one(StillTable)
@@ -231,13 +235,15 @@ class MonitorScreen(Screen[None]):
 
     def _draw_said(self, reader: RunReader) -> None:
         part = self.query_one(ContentSwitcher).current
-        width = self.query_one("#said").size.width - 2
+        width = self.query_one("#said").size.width - 4
         match part:
             case "samples":
                 text = samples_text(reader.samples[-40:])
             case "rollouts":
                 lines = [rollout_line(group, width) for group in reversed(reader.rollouts[-60:])]
-                text = Text("\n").join(lines) or Text("no rollouts: only GRPO has them", "dim")
+                is_grpo = self.facts is not None and self.facts.stage == "grpo"
+                said = "no rollouts yet" if is_grpo else "no rollouts: only GRPO has them"
+                text = Text("\n").join(lines) or Text(said, "dim")
             case "events":
                 text = events_text(reader.events)
             case _:

@@ -15,7 +15,7 @@ from picochat.commands.runs_view import short_bytes, short_count
 from picochat.errors import UserError
 from workbench.canvas import short
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose
+from workbench.screens.dialogs import Choose, LineInput
 from workbench.tensor_client import TensorClient
 from workbench.tensor_files import TensorFacts, TensorFile
 from workbench.tensor_views import heat_map, stats_text
@@ -37,15 +37,15 @@ class TensorsScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "stats", "Measure", priority=True),
-        Binding("a", "survey", "Measure all"),
-        Binding("d", "difference", "Difference"),
-        Binding("h", "heat", "Map"),
-        Binding("o", "choose", "Open"),
-        Binding("slash", "filter", "Filter"),
-        Binding("s", "sort", "Sort"),
-        Binding("l", "log", "Log counts", show=False),
-        Binding("escape", "back", "Back", show=False),
+        Binding("enter", "stats", "Measure", priority=True, id="tensors-stats"),
+        Binding("a", "survey", "Measure all", id="tensors-survey"),
+        Binding("d", "difference", "Difference", id="tensors-difference"),
+        Binding("h", "heat", "Map", id="tensors-heat"),
+        Binding("o", "choose", "Open", id="tensors-choose"),
+        Binding("slash", "filter", "Filter", id="tensors-filter"),
+        Binding("s", "sort", "Sort", id="tensors-sort"),
+        Binding("l", "log", "Log counts", show=False, id="tensors-log"),
+        Binding("escape", "back", "Back", show=False, id="tensors-back"),
     ]
 
     def __init__(self) -> None:
@@ -80,8 +80,8 @@ class TensorsScreen(Screen[None]):
             yield StillTable(id="tensors")
             with VerticalScroll(id="tensor-detail"):
                 yield Static(id="tensor-text")
-        yield Input(placeholder="words that a tensor's name or number format holds", id="filter")
-        yield Footer()
+        yield LineInput(placeholder="words that a tensor's name or number format holds", id="filter")
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()

@@ -1,7 +1,6 @@
 """The token under the cursor or the mouse, and what else could have stood there."""
 
 import math
-from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -9,6 +8,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from picochat.engine.protocol import TokenInfo
+from workbench.looks import look
 from workbench.visible import visible
 
 WIDE = 60
@@ -20,9 +20,8 @@ class Inspector(Widget):
     """A line or two for the token, one for each alternative."""
 
     DEFAULT_CSS = """
-    Inspector { height: auto; padding: 0 1; .inspector--note { color: $text-muted; } }
+    Inspector { height: auto; padding: 0 1; }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"inspector--note"}
 
     class Chosen(Message):
         """The user clicked on an alternative, counted from 1."""
@@ -50,7 +49,6 @@ class Inspector(Widget):
         self.refresh(layout=True)
 
     def render(self) -> Text:
-        note = self.get_component_rich_style("inspector--note")
         token = self.token
         if token is None:
             return Text()
@@ -64,7 +62,7 @@ class Inspector(Widget):
         self._first = len(lines)
         lines += [self._line(number, width) for number in range(1, len(token.alternatives) + 1)]
         if self.hint and token.alternatives:
-            lines.append(Text(self.hint, note))
+            lines.append(Text(self.hint, look(self.app, "note")))
         for line in lines:
             line.no_wrap = True
             line.truncate(width, overflow="ellipsis")

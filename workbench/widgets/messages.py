@@ -99,15 +99,16 @@ class AnswerText(TokenText):
     def describe(self) -> None:
         """Say what made the answer, once it is complete."""
         node = self.node
+        self.set_over(bool(node.reason))
         if not node.reason:
             self.footer = ""
             return
         facts = [place_among_siblings(self.conversation, node), RATINGS.get(node.rating, "")]
+        facts.append("" if node.reason == "stop" else REASONS.get(node.reason, node.reason))
         facts += [visible(node.model), *changed_options(node.options)]
         facts.append("" if node.seed is None else f"seed {node.seed}")
         facts.append(f"{len(node.tokens)} tokens")
         facts.append(f"{node.rate:.0f} tok/s" if node.num_tokens > 1 else "")
-        facts.append("" if node.reason == "stop" else REASONS.get(node.reason, node.reason))
         self.footer = " · ".join(fact for fact in facts if fact)
         self.refresh(layout=True)
 

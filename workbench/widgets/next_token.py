@@ -1,12 +1,11 @@
 """A small picture of the next token: what the model itself would say, and what the options make of it."""
 
-from typing import ClassVar
-
 from rich.style import Style
 from rich.text import Text
 from textual.widgets import Static
 
 from picochat.engine.protocol import Predicted
+from workbench.looks import look
 from workbench.widgets.inspector import quote
 
 ROWS = 8
@@ -17,12 +16,8 @@ class NextTokenPicture(Static):
     """A row for each of the likeliest tokens: above the model's own probability, below the options'."""
 
     DEFAULT_CSS = """
-    NextTokenPicture { height: auto; margin: 1 0 0 0; text-wrap: nowrap;
-        .next--before { color: $primary; }
-        .next--after { color: $accent; }
-        .next--note { color: $text-muted; } }
+    NextTokenPicture { height: auto; margin: 1 0 0 0; text-wrap: nowrap; }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"next--before", "next--after", "next--note"}
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
@@ -33,9 +28,7 @@ class NextTokenPicture(Static):
 
     def show(self, place: str, predicted: Predicted) -> None:
         """Show a distribution; `place` says of which token."""
-        before, after, note = (
-            self.get_component_rich_style(f"next--{name}") for name in ("before", "after", "note")
-        )
+        before, after, note = (look(self.app, role) for role in ("primary", "accent", "note"))
         text = Text()
         text.append(f"{place}\n", note)
         text.append("▀ model ", before)

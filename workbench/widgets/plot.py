@@ -47,8 +47,9 @@ class Plot(Widget, can_focus=True):
         def control(self) -> "Plot":
             return self.plot
 
-    def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, title: str = "", *, id: str | None = None, is_log: bool = False) -> None:
+        super().__init__(id=id)
+        self.set_reactive(Plot.is_log, is_log)
         self.title = title
         self.lines: list[Line] = []
         self.empty = "nothing yet"
@@ -227,6 +228,8 @@ def _step_axis(area: Range, width: int) -> str:
     first, middle, last = (short(step) for step in (area.first, (area.first + area.last) / 2, area.last))
     row = [" "] * (width + 1)
     row[0] = "└"
+    if area.first == area.last:
+        middle = last = ""
     for start, text in ((1, first), ((width - len(middle)) // 2, middle), (width + 1 - len(last), last)):
         if all(char == " " for char in row[max(start - 1, 1) : start + len(text) + 1]):
             row[start : start + len(text)] = text

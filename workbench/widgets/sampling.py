@@ -1,7 +1,6 @@
 """The sampling options as rows that are changed in place."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -13,6 +12,7 @@ from textual.widgets import Static
 
 from picochat.engine.options import SamplingOptions
 from picochat.errors import UserError
+from workbench.looks import look
 from workbench.widgets.inspector import Inspector
 from workbench.widgets.next_token import NextTokenPicture
 
@@ -50,11 +50,8 @@ class OptionRow(Widget, can_focus=True):
     """One option: left and right step it, digits type a value, backspace restores the default."""
 
     DEFAULT_CSS = """
-    OptionRow { height: 1;
-        &:focus { background: $primary 35%; }
-        .option--bar { color: $primary; } .option--changed { color: $accent; text-style: bold; } }
+    OptionRow { height: 1; &:focus { background: $primary 35%; } }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"option--bar", "option--changed"}
 
     class Changed(Message):
         """The user asks for another value."""
@@ -75,8 +72,8 @@ class OptionRow(Widget, can_focus=True):
         filled = 0 if self.value is None else round(BAR * min(self.value / self.option.full, 1))
         shown = f"{self._typed}▏" if self._typed else value
         is_usual = self.value == getattr(SamplingOptions(), self.option.name)
-        number = "" if is_usual else self.get_component_rich_style("option--changed", partial=True)
-        bar = self.get_component_rich_style("option--bar", partial=True)
+        number = look(self.app, "text" if is_usual else "changed")
+        bar = look(self.app, "primary")
         return Text.assemble(
             f"{self.option.label:<{LABEL}}",
             (f"{shown:>{VALUE}}", number),

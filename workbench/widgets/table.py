@@ -44,7 +44,9 @@ class StillTable(DataTable[Text]):
         key, row, scroll = self.key, self.cursor_row, self.scroll_y
         if tuple(columns) != self._names:
             self.clear(columns=True)
-            self.add_columns(*columns)
+            for x, name in enumerate(columns):
+                justify = new[0][1][x].justify if new else None
+                self.add_column(Text(name, justify=justify or "left"))
             self._names = tuple(columns)
         else:
             self.clear()

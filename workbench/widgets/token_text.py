@@ -22,12 +22,12 @@ from textual.widget import Widget
 
 from picochat.engine.protocol import TokenInfo
 from workbench.colours import ColourMode, doubt_style, level, level_style
+from workbench.looks import look
 from workbench.tokens import TokenList
 from workbench.visible import visible
 from workbench.widgets.wrap import Line, Piece, Wrapper
 
 RawMode = Literal["off", "tokens", "ids"]
-KINDS = ("text", "thinking", "tool_call", "tool_result", "control", "note")
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 CURSOR = Style(reverse=True)
 HOVER = Style(underline=True, bold=True)
@@ -40,14 +40,8 @@ class TokenText(Widget, can_focus=True):
     TokenText {
         height: auto; padding: 0 1; margin: 0 0 1 0; border-left: outer $panel;
         &:focus { border-left: outer $accent; }
-        .token--thinking { color: $text-muted; text-style: italic; }
-        .token--tool_call { color: $warning; text-style: bold; }
-        .token--tool_result { color: $success; text-style: bold; }
-        .token--control { color: $secondary; }
-        .token--note { color: $text-muted; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"token--{kind}" for kind in KINDS}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "move(-1)", "Token before", show=False, id="token_left"),
         Binding("right,l", "move(1)", "Next token", show=False, id="token_right"),
@@ -85,7 +79,8 @@ class TokenText(Widget, can_focus=True):
         """A line below the text."""
         self._wrapper = Wrapper(0)
         self._waiting: list[TokenInfo] = []
-        self._thought = 0  # tokens of the block of thinking that is open
+        self._is_over = False
+        self._thought: int | None = None  # tokens of the block of thinking that is open
 
     # What it shows
 
@@ -127,10 +122,22 @@ class TokenText(Widget, can_focus=True):
         self.refresh(layout=True)
 
     def _wrap(self, width: int) -> None:
-        self._wrapper, self._thought = Wrapper(width), 0
+        self._wrapper, self._thought = Wrapper(width), None
         if width:
             for index in range(len(self.tokens)):
                 self._add(index)
+            self._tell_open_thinking()
+
+    def set_over(self, is_over: bool) -> None:
+        """Say whether the answer is complete; what it still thinks will then never end."""
+        if is_over != self._is_over:
+            self._is_over = is_over
+            if self._thought is not None:
+                self.rewrap()
+
+    def _tell_open_thinking(self) -> None:
+        if self._is_over and self._thought is not None and not self.shows_thinking:
+            self._wrapper.add(Piece(f"({_count(self._thought)}, never ended)", "note", -1))
 
     def _add(self, index: int) -> None:
         for piece in self._raw_pieces(index) if self.raw != "off" else self._pieces(index):
@@ -148,20 +155,21 @@ class TokenText(Widget, can_focus=True):
         """Return what stands for a token where only the text matters."""
         kind, text = self.tokens.kinds[index], self.tokens.texts[index]
         if kind == "control":
-            return self._control_pieces(self.tokens.labels[index])
+            return self._control_pieces(self.tokens.labels[index], index)
         if kind == "thinking":
-            self._thought += 1
+            self._thought = (self._thought or 0) + 1
             if not self.shows_thinking:
                 return []
         return [Piece(visible(text), kind, index)] if text else []
 
-    def _control_pieces(self, label: str) -> list[Piece]:
+    def _control_pieces(self, label: str, index: int) -> list[Piece]:
         match label:
             case "<|think_start|>":
                 self._thought = 0
-                return [Piece("▾ thinking\n" if self.shows_thinking else "▸ thinking ", "note", -1)]
+                # The cursor can stand on it: what else could the answer have begun with?
+                return [Piece("▾ thinking\n" if self.shows_thinking else "▸ thinking ", "note", index)]
             case "<|think_end|>":
-                count = f"{self._thought} token{'' if self._thought == 1 else 's'}"
+                count, self._thought = _count(self._thought or 0), None
                 return [Piece("\n" if self.shows_thinking else f"({count})\n", "note", -1)]
             case "<|tool_call_start|>":
                 return [Piece(" ⚙ ", "note", -1)]
@@ -182,9 +190,8 @@ class TokenText(Widget, can_focus=True):
         width, base = self.content_size.width, self.rich_style
         lines = self._wrapper.lines
         if y >= len(lines):
-            note = self.get_component_rich_style("token--note")
             told = self.footer if y == len(lines) else ""
-            return Strip([Segment(told, base + note)]).adjust_cell_length(width, base)
+            return Strip([Segment(told, base + look(self.app, "note"))]).adjust_cell_length(width, base)
         segments = [Segment(piece.text, base + self._style(piece)) for piece in lines[y]]
         strip = Strip(segments).adjust_cell_length(width, base).crop(0, width)
         return self._selected(strip, y).apply_offsets(0, y)
@@ -196,15 +203,17 @@ class TokenText(Widget, can_focus=True):
             return strip
         start, end = span
         end = strip.cell_length if end == -1 else min(end, strip.cell_length)
-        look = self.screen.get_component_rich_style("screen--selection")
-        middle = [Segment(text, (style or Style()) + look) for text, style, _ in strip.crop(start, end)]
+        chosen = self.screen.get_component_rich_style("screen--selection")
+        middle = [Segment(text, (style or Style()) + chosen) for text, style, _ in strip.crop(start, end)]
         return Strip.join([strip.crop(0, start), Strip(middle), strip.crop(end)])
 
     def _style(self, piece: Piece) -> Style:
-        style = self.get_component_rich_style(f"token--{piece.kind}")
+        style = look(self.app, piece.kind)
         index = piece.token
-        if index < 0 or piece.kind == "note":
+        if index < 0:
             return style
+        if piece.kind == "note":
+            return style + CURSOR if index == self.cursor and self.has_focus else style
         if self.colours != "off" and not self.tokens.is_forced(index):
             style += self._ramp_style(index)
         if index == self.hover:
@@ -312,18 +321,17 @@ class TokenText(Widget, can_focus=True):
         self.hover = -1
 
     def on_click(self, event: events.Click) -> None:
-        index = self.token_at(event)
-        if index >= 0:
-            self.cursor = index
-        elif self._is_thinking_mark(event):
+        if self._is_thinking_mark(event):
             self.action_toggle_thinking()
+        elif (index := self.token_at(event)) >= 0:
+            self.cursor = index
 
     def _is_thinking_mark(self, event: events.MouseEvent) -> bool:
         offset = event.get_content_offset(self)
         lines: list[Line] = self._wrapper.lines
         if offset is None or offset.y >= len(lines):
             return False
-        return any("thinking" in piece.text for piece in lines[offset.y] if piece.token < 0)
+        return any(piece.text == "thinking" for piece in lines[offset.y] if piece.kind == "note")
 
     def action_toggle_thinking(self) -> None:
         """Open or close what the model thinks in this answer."""
@@ -351,3 +359,7 @@ class TokenText(Widget, can_focus=True):
             if isinstance(ancestor, Widget) and ancestor.allow_vertical_scroll:
                 ancestor.scroll_to_region(region.translate(self.virtual_region.offset), animate=False)
                 return
+
+
+def _count(tokens: int) -> str:
+    return f"{tokens} token{'' if tokens == 1 else 's'}"
