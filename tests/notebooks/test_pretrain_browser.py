@@ -51,13 +51,21 @@ def training_points(page: Notebook) -> int:
     return len(page.curve("loss", "training")[0])
 
 
-def test_every_control(open_notebook: OpenNotebook, tmp_path: Path):
-    page = open_notebook("pretrain", "--steps", "400")
-    page.until(lambda: is_ready(page), "the built-in world is ready", 240)
+def test_it_opens_on_the_built_in_world(open_notebook: OpenNotebook):
+    page = open_notebook("pretrain")
+    page.until(lambda: is_ready(page), "the built-in world is ready", 600)
     page.until(lambda: len(page.figures()) == 10, "all pictures are drawn")
+    assert "step 0 of 300" in page.text()
     assert "runs/pretrain-1" in page.text().replace("\\", "/")
     page.until(lambda: page.curve("loss", "validation")[0] == [0], "the untrained model is measured")
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
 
+
+def test_every_control(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "4000", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.until(lambda: len(page.figures()) == 10, "all pictures are drawn")
     page.press("Step 1")
     page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
     page.press("Step 10")
@@ -81,7 +89,7 @@ def test_every_control(open_notebook: OpenNotebook, tmp_path: Path):
 
     changes_are_marked(page)
     time_travel(page)
-    save_and_reset(page, tmp_path)
+    save_and_reset(page, small_text)
     page.check()
 
 
