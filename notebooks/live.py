@@ -6,10 +6,11 @@ it, so the page answers while the model trains.
 """
 
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import marimo as mo
 from picochat.arguments import parse_options
 from picochat.commands.training import Build, train
 from picochat.errors import UserError
-from picochat.train.controller import Controller, attach
+from picochat.train.controller import Controller, NoRunError, attach
 from picochat.train.controller import replace as replace_controller
 from picochat.train.events import StepDone
 from picochat.train.history import History
@@ -207,11 +208,21 @@ def _drawn(
 ) -> object:
     """Return the picture, or what went wrong with it; a page never stays still without a word."""
     try:
-        return draw() if ask is None else draw(ask().result(patience))
+        answers = () if ask is None else (ask().result(patience),)
+        with _turn:
+            return draw(*answers)
     except NotYet:
         return mo.md("*waiting for the model to finish its step …*")
+    except NoRunError:
+        return mo.md("*there is no model to look at*")
+    except CancelledError:
+        return mo.md("*this model was put aside for another one*")
     except Exception as error:
         return trouble(error)
+
+
+_turn = threading.RLock()
+"""Pictures are drawn one after the other: several threads that draw leave no time to the one that trains."""
 
 
 def _paint(
@@ -235,12 +246,12 @@ def _paint(
                 return
             continue
         version, is_drawn = newer, True
-        began = time.perf_counter()
+        began = time.thread_time()
         picture = _drawn(draw, ask, None)
         if is_over():
             return
         mo.output.replace(picture)
-        pause_until = time.perf_counter() + max(every, (time.perf_counter() - began) / SHARE_OF_DRAWING)
+        pause_until = time.perf_counter() + max(every, (time.thread_time() - began) / SHARE_OF_DRAWING)
         while not is_over() and (left := pause_until - time.perf_counter()) > 0:
             time.sleep(min(left, 0.1))
 
