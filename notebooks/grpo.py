@@ -85,6 +85,7 @@ def _(args, look_again):
 @app.cell(hide_code=True)
 def _(args, bases, look_again, unfinished):
     NEW = "a new run"
+    given = [f"{task} {file}" for task in TASKS for file in getattr(args, task)]
     setup = (
         mo.md("""
         {base} {resume}
@@ -102,10 +103,11 @@ def _(args, bases, look_again, unfinished):
             resume=mo.ui.dropdown([NEW, *unfinished], value=NEW, label="as"),
             tasks=mo.ui.multiselect(
                 {label: task for task, label in TASKS.items()},
-                value=[TASKS[task] for task in WORLD_TASKS],
+                value=[] if given else [TASKS[task] for task in WORLD_TASKS],
                 label="problems of the built-in world",
             ),
             own=mo.ui.text_area(
+                value="\n".join(given),
                 placeholder="gsm8k my/problems.jsonl:1.0",
                 label="or your own, one file a line: the kind (gsm8k, arc, tools, qa), the file, its weight",
                 rows=2,
@@ -166,7 +168,8 @@ def _(LIVE, NEW, args, bases, setup):
         )
         try:
             if setup.value is not None and setup.value["resume"] != NEW:
-                options = stored_options(Grpo, "grpo", setup.value["resume"], args.runs_dir)
+                _stored = stored_options(Grpo, "grpo", setup.value["resume"], args.runs_dir)
+                options = replace(_stored, reward=args.reward)  # a run's folder names no code
             elif setup.value is not None:
                 options = chosen_options(options, setup.value)
         except UserError as _mistake:
@@ -189,6 +192,9 @@ def where_default(options: Grpo, **values) -> dict:
 def chosen_options(options: Grpo, chosen: dict) -> Grpo:
     """Return the options with what was filled in."""
     files = problem_files(chosen["tasks"], chosen["own"])
+    if chosen["own"].strip():
+        # Held-out problems of one's own are named on the command line.
+        files |= {name: (*getattr(options, name), *some) for name, some in files.items() if "eval_" in name}
     return replace(
         options,
         run=None,

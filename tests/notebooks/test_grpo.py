@@ -125,6 +125,12 @@ def test_own_problems_are_named_by_their_kind():
             notebook.problem_files([], line)
 
 
+def test_own_problems_keep_the_held_out_ones_that_were_given():
+    given = Grpo(gsm8k=("a.jsonl",), eval_gsm8k=("b.jsonl",))
+    options = notebook.chosen_options(given, chosen(tasks=[], own="gsm8k a.jsonl"))
+    assert (options.gsm8k, options.eval_gsm8k) == (("a.jsonl",), ("b.jsonl",))
+
+
 def test_a_step_is_chosen_by_its_place(small_base, by_command):
     told = History.of(RunDir(small_base / "by-command-grpo")).rollouts()
     steps = [notebook.groups_of(told, percent)[0].step for percent in (0, 50, 100)]
