@@ -35,6 +35,23 @@ function deepQuery(selector, root = document) {
 }
 """
 
+READ_FIGURES = """
+return deepQuery('.js-plotly-plot').filter(p => p.data && p._fullLayout).map(p => {
+  const layout = p._fullLayout, box = p.getBoundingClientRect();
+  const list = values => Array.from(values || []);
+  return {
+    title: layout.title?.text || '',
+    x_title: layout.xaxis?.title?.text || '', y_title: layout.yaxis?.title?.text || '',
+    x_range: layout.xaxis?.range, y_range: layout.yaxis?.range,
+    left: box.left, top: box.top, width: box.width, height: box.height,
+    traces: p._fullData.map(trace => ({
+      name: trace.name, type: trace.type, text: trace.text || null,
+      x: list(trace.x), y: list(trace.y), z: list(trace.z).map(list),
+    })),
+  };
+});
+"""
+
 
 class Notebook:
     """A served notebook and a page that shows it."""
@@ -84,22 +101,8 @@ class Notebook:
         return found
 
     def figures(self) -> list[dict[str, Any]]:
-        """Return the plotly figures of the page: their traces' names, numbers of points, and ranges."""
-        return self.page.evaluate(
-            "() => {" + DEEP_QUERY + """
-            return deepQuery('.js-plotly-plot').filter(p => p.data && p._fullLayout).map(p => ({
-              title: p._fullLayout.title?.text || '',
-              x_title: p._fullLayout.xaxis?.title?.text || '', y_title: p._fullLayout.yaxis?.title?.text || '',
-              x_range: p._fullLayout.xaxis?.range, y_range: p._fullLayout.yaxis?.range,
-              top: p.getBoundingClientRect().top, left: p.getBoundingClientRect().left,
-              width: p.getBoundingClientRect().width, height: p.getBoundingClientRect().height,
-              traces: p._fullData.map((t, i) => ({name: t.name, type: t.type,
-                points: (t.x || t.z?.flat?.() || []).length,
-                x: t.type === 'heatmap' ? null : Array.from(t.x || []), y: t.type === 'heatmap' ? null : Array.from(t.y || []),
-                z: t.type === 'heatmap' ? Array.from(t.z).map(r => Array.from(r)) : null,
-                text: t.text || null})),
-            }));}"""
-        )
+        """Return the plotly figures of the page: their axes, where they are, and their traces."""
+        return self.page.evaluate("() => {" + DEEP_QUERY + READ_FIGURES + "}")
 
     def figure(self, y_title: str) -> dict[str, Any] | None:
         """Return the first figure whose y axis has a title that begins so."""
@@ -115,10 +118,8 @@ class Notebook:
 
     def cell_errors(self) -> list[str]:
         """Return the errors that cells show."""
-        return self.page.evaluate(
-            "() => {" + DEEP_QUERY + """
-            return deepQuery('.marimo-error, [data-testid="cell-error"], .tracebacks').map(e => e.innerText);}"""
-        )
+        found = "deepQuery('.marimo-error, [data-testid=\"cell-error\"], .tracebacks')"
+        return self.page.evaluate("() => {" + DEEP_QUERY + f"return {found}.map(e => e.innerText);" + "}")
 
     def num_threads(self) -> int:
         """Return how many threads the server has."""
