@@ -382,7 +382,7 @@ def group_view(group, index: int, chosen: int) -> mo.Html:
 @app.cell(hide_code=True)
 def _(answer, colour, ctl, problem, session, tokens_seen):
     def _draw(seen):
-        return tokens_view(*seen, answer.value - 1, colour.value)
+        return tokens_view(*seen, number=answer.value - 1, colour=colour.value)
 
     if ctl is not None:
         live.view(_draw, ctl, session, ask=lambda: tokens_seen.ask((problem.value - 1, ctl.progress[0])))
@@ -546,6 +546,32 @@ def held_out_view(found: Comparison, shown: str) -> mo.Html:
             else mo.md("None."),
         ]
     )
+
+
+@app.cell(hide_code=True)
+def _(ctl, session):
+    if ctl is not None:
+        live.view(lambda: next_steps(ctl.directory), ctl, session, every=5.0)
+    return
+
+
+@app.function
+def next_steps(directory) -> mo.Html:
+    """Return what to try after this page."""
+    name = "RUN" if directory is None else directory.name
+    return mo.md(f"""
+    ## What to try next
+
+    - Find a group with one right answer among wrong ones, and see its advantage. Then the other way round.
+    - Take answers to each problem down to 2. How many problems still teach something?
+    - Set the weight of KL to 0, and train ten times as long. What becomes of entropy, and of the answers?
+    - Practise one kind of problem alone. What happens to the others?
+    - See all scores of **{name}** beside those of the model it began with: `just notebook eval`. Or talk with
+      it: `picochat chat --load {name}`.
+
+    The same run as a batch: `python notebooks/grpo.py -- --help` shows the options, which are those of
+    `picochat grpo`. Rewards of your own are functions: `--reward my_file:my_function`.
+    """)
 
 
 if __name__ == "__main__":
