@@ -273,10 +273,12 @@ def _():
 
 
 @app.cell(hide_code=True)
-def _():
+def _(options):
+    # Those that are replaced by others are shown too.
+    _most = options.prompts * (options.max_draws if options.dynamic_sampling else 1)
     when = mo.ui.slider(0, 100, value=100, label="step: first … newest", full_width=True)
-    problem = mo.ui.slider(1, 16, value=1, label="problem", show_value=True)
-    answer = mo.ui.slider(1, 16, value=1, label="answer", show_value=True)
+    problem = mo.ui.slider(1, max(_most, 2), value=1, label="problem", show_value=True)
+    answer = mo.ui.slider(1, options.group_size, value=1, label="answer", show_value=True)
     colour = mo.ui.dropdown(
         [BY_CHANGE, BY_KL, BY_ENTROPY],
         value=BY_CHANGE,
@@ -402,17 +404,19 @@ def tokens_view(step: int, group, views: list, tokenizer, number: int, colour: s
         pieces = answer_pieces(tokenizer, ids, changes[number], say_change)
         # One scale for all answers of the group.
         high = scale_of_changes(change for answer in changes for change in answer)
-        legend = "change of its log-probability by this step (0.01: 1 % likelier)"
+        legend = "change of its log-probability by this step (0.01: 1 % likelier; the log of the ratio)"
     elif colour == BY_KL:
         pieces = answer_pieces(tokenizer, ids, [token.kl for token in tokens], "divergence {:.3f}".format)
-        high, legend = 0.5, "part in the divergence, nats"
+        high = scale_of_changes(token.kl for answer in views for token in answer)
+        legend = "part in the divergence, nats"
     else:
         pieces = answer_pieces(tokenizer, ids, [token.entropy for token in tokens], "entropy {:.2f}".format)
         high, legend = 2.0, "entropy, nats"
     head = mo.md(f"### Answer {number + 1} of the newest step ({step}), token by token")
     note = mo.md(
         f"Its advantage is {group.answers[number].advantage:+.2f}. Underlined tokens were put there by the "
-        "calculator: no choice of the model, and nothing to learn."
+        "calculator: no choice of the model, and nothing to learn. Between the model that drew the answer and "
+        "the one it has become stands one step: that *importance ratio* is what GRPO keeps near 1."
     )
     return mo.vstack([head, note, mo.Html(token_html(pieces, high=high, legend=legend))])
 
