@@ -415,7 +415,7 @@ def tokens_view(step: int, group, views: list, tokenizer, number: int, colour: s
     head = mo.md(f"### Answer {number + 1} of the newest step ({step}), token by token")
     note = mo.md(
         f"Its advantage is {group.answers[number].advantage:+.2f}. Underlined tokens were put there by the "
-        "calculator: no choice of the model, and nothing to learn. How much likelier a token has become since "
+        "calculator: no choice of the model, nothing to learn. How much likelier a token has become since "
         "it was drawn is the *importance ratio*, which GRPO keeps near 1."
     )
     return mo.vstack([head, note, mo.Html(token_html(pieces, high=high, legend=legend))])
