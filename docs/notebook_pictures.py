@@ -1,137 +1,157 @@
-"""Take the README's pictures of notebooks in use: `python docs/notebook_pictures.py sft grpo` after the demo.
+"""Take the pictures of the notebooks, from finished runs: `python docs/notebook_pictures.py pretrain`.
 
-Needs Chromium and playwright. The runs that are made for it stand beside the demo's, as `picture-NAME`.
+Needs Chromium. The notebooks run in a folder with copies of the runs, so that looking changes nothing.
 """
 
 import argparse
+import base64
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import Page, sync_playwright
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = {
-    "sft": ("--load", "demo-pretrain", "--run", "picture-sft", "--steps", "60"),
-    "grpo": (
-        "--load",
-        "demo-sft",
-        "--run",
-        "picture-grpo",
-        "--steps",
-        "12",
-        "--prompts",
-        "8",
-        "--lr",
-        "0.002",
+PATIENCE = 300.0
+WIDTH, HEIGHT = 1080, 1250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What is to be seen of a notebook."""
+
+    args: tuple[str, ...] = ()
+    """What it is started with."""
+    ready: str
+    """A text that stands on the page when it is ready."""
+    parts: tuple[str, ...] = ("h1",)
+    """What stands at the top of each part of the picture, side by side: selectors of the page."""
+    fill: tuple[tuple[str, str], ...] = ()
+    """Text boxes by label, and what is written into them."""
+    press: tuple[tuple[str, str], ...] = ()
+    """Buttons by name, and the text that tells that what they began is done."""
+
+
+PICTURES = {
+    "tokenizer": Picture(ready="Tokenizer"),
+    "pretrain": Picture(
+        args=("--run", "demo-pretrain", "--resume"),
+        ready="finished",
+        parts=("h1", "h2:has-text('Look inside')", "h3:has-text('look at')"),
+        fill=(("your text", "Mara lives in Foxdale. Mara keeps a cat. Mara"),),
     ),
+    "sft": Picture(
+        args=("--run", "demo-sft", "--resume"),
+        ready="the model it began with",
+        parts=("h2:has-text('What the model sees')", "h2:has-text('The loss on answers')"),
+    ),
+    "grpo": Picture(
+        args=("--run", "demo", "--resume", "--steps", "1000"),
+        ready="Held-out problems",
+        press=(("Step 1", "token by token"),),
+        parts=("h2:has-text('One step, opened')", "h3:has-text('token by token')"),
+    ),
+    "eval": Picture(ready="demo"),
 }
-"""What a notebook is started with."""
-WIDTH = 1000
-SECONDS = 3600
-"""The machine may be busy."""
 
 
 def main() -> None:
-    """Take the pictures that are asked for."""
+    """Write notebook-NAME.png, light, or with --dark notebook-NAME-dark.png, beside this file."""
+    from playwright.sync_api import sync_playwright
+
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="+", choices=list(SETTINGS))
-    parser.add_argument("--runs-dir", default="runs")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the pictures")
-    parser.add_argument("--dark", action="store_true")
-    parser.add_argument("--steps", type=int, help="train for fewer steps")
+    parser.add_argument("names", nargs="*", default=list(PICTURES), help=", ".join(PICTURES))
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder with the demo's runs")
+    parser.add_argument("--dark", action="store_true", help="as it looks at night")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
-    for name in given.names:
-        steps = () if given.steps is None else ("--steps", str(given.steps))
-        arguments = (*SETTINGS[name], "--runs-dir", given.runs_dir, *steps)
-        with served(name, *arguments) as url, shown(url, is_dark=given.dark) as page:
-            train(page)
-            clip = {"sft": clip_of_sft, "grpo": clip_of_grpo}[name](page)
-            path = given.out / f"notebook-{name}{'-dark' if given.dark else ''}.png"
-            page.screenshot(path=path, clip=clip)
-            print(path)
-
-
-@contextmanager
-def served(name: str, *arguments: str) -> Iterator[str]:
-    """Serve a notebook as an app; yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    notebook = str(ROOT / "notebooks" / f"{name}.py")
-    command = [
-        sys.executable,
-        "-m",
-        "marimo",
-        "run",
-        notebook,
-        "--headless",
-        "--no-token",
-        "--port",
-        str(port),
-    ]
-    server = subprocess.Popen([*command, "--", *arguments])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()
-                break
-            except urllib.error.URLError:
-                time.sleep(0.2)
-        yield url
-    finally:
-        server.terminate()
-        server.wait()
-
-
-@contextmanager
-def shown(url: str, *, is_dark: bool) -> Iterator[Page]:
-    """Open a page in headless Chromium, high enough that all of it is drawn."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(
-            viewport={"width": WIDTH, "height": 4200}, color_scheme="dark" if is_dark else "light"
-        )
-        page.set_default_timeout(1000 * SECONDS)
-        page.goto(url)
-        yield page
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(given.runs_dir, Path(folder) / "runs")
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        for name in given.names:
+            out = given.out / f"notebook-{name}{'-dark' if given.dark else ''}.png"
+            take(browser, name, Path(folder), out, is_dark=given.dark)
+            print(out)
         browser.close()
 
 
-def train(page: Page) -> None:
-    """Make all steps, and wait until everything is drawn."""
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("finished", exact=True).wait_for()
-    page.get_by_text("waiting for the model").first.wait_for(state="hidden")
-    page.wait_for_timeout(20_000)
+def take(browser: "Browser", name: str, folder: Path, out: Path, *, is_dark: bool) -> None:
+    """Serve a notebook and write its picture."""
+    picture = PICTURES[name]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "marimo", "run", str(ROOT / "notebooks" / f"{name}.py"), "--headless"),
+        *("--no-token", "--host", "127.0.0.1", "--port", str(port), "--", *picture.args),
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health")
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark" if is_dark else "light"
+        )
+        page.goto(f"http://127.0.0.1:{port}")
+        page.get_by_text(picture.ready).first.wait_for(timeout=PATIENCE * 1000)
+        for label, text in picture.fill:
+            page.get_by_role("textbox", name=label).fill(text)
+        for name, done in picture.press:
+            page.get_by_role("button", name=name, exact=True).click()
+            page.get_by_text(done).first.wait_for(timeout=PATIENCE * 1000)
+        page.wait_for_timeout(8000)
+        shots = [shot(page, selector) for selector in picture.parts]
+        page.close()
+    finally:
+        server.terminate()
+        server.wait()
+    join(browser, shots, out)
 
 
-def clip_of_sft(page: Page) -> dict[str, float]:
-    """Return the place of the batch, the loss and the answers."""
-    page.get_by_text("conversation number").wait_for()
-    return between(page, "1. What the model sees", "What to try next")
+def wait_for(url: str) -> None:
+    """Wait until a server answers."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
-def clip_of_grpo(page: Page) -> dict[str, float]:
-    """Return the place of an opened step and the first curves."""
-    return between(page, "1. One step, opened", "3. Held-out problems, before and after")
+def shot(page: "Page", selector: str) -> bytes:
+    """Return what is seen with the given heading at the top."""
+    heading = page.locator(selector).first
+    heading.wait_for(timeout=PATIENCE * 1000)
+    heading.evaluate("e => e.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(1500)
+    return page.screenshot()
 
 
-def between(page: Page, first: str, last: str) -> dict[str, float]:
-    """Return the part of the page from one heading to another."""
-    places = [page.get_by_role("heading", name=name, exact=True).bounding_box() for name in (first, last)]
-    top, bottom = (place["y"] for place in places if place is not None)
-    return {"x": 0, "y": top - 10, "width": WIDTH, "height": bottom - top - 10}
+def join(browser: "Browser", shots: Sequence[bytes], out: Path) -> None:
+    """Write the parts side by side."""
+    images = "".join(
+        f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" style="display:block">'
+        for png in shots
+    )
+    page = browser.new_page(viewport={"width": WIDTH * len(shots), "height": HEIGHT})
+    page.set_content(f'<body style="margin:0;display:flex">{images}</body>')
+    page.screenshot(path=str(out))
+    page.close()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from picochat.commands.training import Build, train
 from picochat.errors import UserError
 from picochat.train.controller import Controller, attach
 from picochat.train.controller import replace as replace_controller
+from picochat.train.events import StepDone
 from picochat.train.history import History
 from picochat.train.options import RunOptions
 from picochat.train.run import Run
@@ -163,8 +164,8 @@ def status(controller: Controller) -> mo.Html:
     step, steps = controller.progress
     directory = controller.directory
     name = "" if directory is None else f" · `{directory.path}`"
-    last = controller.history.steps()[-1:]
-    speed = f" · {last[0].tokens_per_second:,.0f} tokens a second" if last else ""
+    last = controller.history.last(StepDone) if controller.state == "running" else None
+    speed = "" if last is None else f" · {last.tokens_per_second:,.0f} tokens a second"
     line = mo.md(f"**{_STATES[controller.state]}** · step **{step:,}** of {steps:,}{speed}{name}")
     notes = [mo.callout(mo.plain_text(note), kind="warn") for note in controller.notes]
     error = controller.error
