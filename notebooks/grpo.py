@@ -162,10 +162,10 @@ def no_base(runs_dir: str, look_again) -> mo.Html:
 def _(LIVE, NEW, args, bases, setup):
     options = args
     if LIVE and bases:
-        # A page is looked at while it trains: measure often, and little at a time.
-        options = replace(
-            args, load=args.load or bases[0], **where_default(args, eval_every=10, eval_problems=20)
-        )
+        if not args.resume:
+            # A page is looked at while it trains: measure often, and little at a time.
+            _page = where_default(args, eval_every=10, eval_problems=20)
+            options = replace(args, load=args.load or bases[0], **_page)
         try:
             if setup.value is not None and setup.value["resume"] != NEW:
                 _stored = stored_options(Grpo, "grpo", setup.value["resume"], args.runs_dir)

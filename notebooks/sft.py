@@ -141,10 +141,10 @@ def no_base(runs_dir: str, look_again) -> mo.Html:
 def _(LIVE, NEW, args, bases, setup):
     options = args
     if LIVE and bases:
-        # A page is looked at while it trains: measure often, and little at a time.
-        options = replace(
-            args, load=args.load or bases[0], **where_default(args, eval_every=20, eval_tokens=8192)
-        )
+        if not args.resume:
+            # A page is looked at while it trains: measure often, and little at a time.
+            _page = where_default(args, eval_every=20, eval_tokens=8192)
+            options = replace(args, load=args.load or bases[0], **_page)
         try:
             if setup.value is not None and setup.value["resume"] != NEW:
                 options = stored_options(Sft, "sft", setup.value["resume"], args.runs_dir)
