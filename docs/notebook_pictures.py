@@ -53,7 +53,7 @@ PICTURES = {
     "sft": Picture(
         args=("--run", "demo-sft", "--resume"),
         ready="the model it began with",
-        parts=("h2:has-text('What the model sees')", "h2:has-text('The loss on answers')"),
+        parts=("h2:has-text('What the model sees')", "h2:has-text('The same questions')"),
     ),
     "grpo": Picture(
         args=("--run", "demo", "--resume", "--steps", "1000"),
@@ -111,6 +111,7 @@ def take(browser: "Browser", name: str, folder: Path, out: Path, *, is_dark: boo
         for name, done in picture.press:
             page.get_by_role("button", name=name, exact=True).click()
             page.get_by_text(done).first.wait_for(timeout=PATIENCE * 1000)
+        page.mouse.move(1, 1)  # off the figures, which show tools under it
         page.wait_for_timeout(8000)
         shots = [shot(page, selector) for selector in picture.parts]
         page.close()

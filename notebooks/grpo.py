@@ -277,25 +277,26 @@ def _(options):
     # Those that are replaced by others are shown too.
     _most = options.prompts * (options.max_draws if options.dynamic_sampling else 1)
     when = mo.ui.slider(0, 100, value=100, label="step: first … newest", full_width=True)
-    problem = mo.ui.slider(1, max(_most, 2), value=1, label="problem", show_value=True)
+    problem = mo.ui.slider(0, _most, value=0, label="problem (0: the one that teaches most)", show_value=True)
     answer = mo.ui.slider(1, options.group_size, value=1, label="answer", show_value=True)
     colour = mo.ui.dropdown(
         [BY_CHANGE, BY_KL, BY_ENTROPY],
         value=BY_CHANGE,
         label="colour tokens by",
     )
-    mo.vstack([when, mo.hstack([problem, answer, colour], justify="start", gap=2)])
+    mo.vstack([when, mo.hstack([problem, answer], justify="start", gap=2), colour])
     return answer, colour, problem, when
 
 
 @app.cell
 def _(ctl):
     def _view(run, key):
-        index, _ = key
+        number, _ = key
         practised = run.trainer.batches
         if not practised.latest:  # nothing was practised since the run was built
             return run.trainer.step, None, [], run.tokenizer
-        group = practised.latest[min(index, len(practised.latest) - 1)]
+        rewards = [[answer.reward for answer in group.answers] for group in practised.latest]
+        group = practised.latest[chosen_problem(number, rewards)]
         views = view_group(
             run.model,
             practised.reference,
@@ -315,7 +316,7 @@ def _(ctl, problem, session, when):
         groups = groups_of(ctl.history.rollouts(), when.value)
         if not groups:
             return mo.md("No step was made yet: press *Step 1*.")
-        return step_view(groups, min(problem.value, len(groups)) - 1)
+        return step_view(groups, chosen_problem(problem.value, rewards_of(groups)))
 
     if ctl is not None:
         live.view(_draw, ctl, session)
@@ -330,6 +331,21 @@ def groups_of(told: list, percent: int) -> list:
     steps = sorted({event.step for event in told})
     step = steps[round(percent / 100 * (len(steps) - 1))]
     return [event for event in told if event.step == step]
+
+
+@app.function
+def rewards_of(groups: list) -> list[list[float]]:
+    """Return the rewards of all answers, group by group."""
+    return [[answer["reward"] for answer in group.answers] for group in groups]
+
+
+@app.function
+def chosen_problem(number: int, rewards: list[list[float]]) -> int:
+    """Return the index of problem `number`, counted from 1; of the one with the most varied rewards for 0."""
+    if number:
+        return min(number, len(rewards)) - 1
+    spreads = [max(group) - min(group) for group in rewards]
+    return spreads.index(max(spreads))
 
 
 @app.function
@@ -353,7 +369,7 @@ def _(answer, ctl, problem, session, when):
         groups = groups_of(ctl.history.rollouts(), when.value)
         if not groups:
             return mo.md("")
-        index = min(problem.value, len(groups)) - 1
+        index = chosen_problem(problem.value, rewards_of(groups))
         return group_view(groups[index], index, min(answer.value, len(groups[index].answers)) - 1)
 
     if ctl is not None:
@@ -387,7 +403,7 @@ def _(answer, colour, ctl, problem, session, tokens_seen):
         return tokens_view(*seen, number=answer.value - 1, colour=colour.value)
 
     if ctl is not None:
-        live.view(_draw, ctl, session, ask=lambda: tokens_seen.ask((problem.value - 1, ctl.progress[0])))
+        live.view(_draw, ctl, session, ask=lambda: tokens_seen.ask((problem.value, ctl.progress[0])))
     return
 
 

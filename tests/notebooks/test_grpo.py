@@ -139,6 +139,11 @@ def test_a_step_is_chosen_by_its_place(small_base, by_command):
     assert notebook.groups_of([], 100) == []
 
 
+def test_the_problem_that_teaches_most_is_found():
+    rewards = [[1.0, 1.0], [0.0, 0.5], [1.2, 0.0]]
+    assert [notebook.chosen_problem(number, rewards) for number in (0, 1, 2, 9)] == [2, 0, 1, 2]
+
+
 def test_pictures_of_a_run(small_base, given, by_command, own_rewards, monkeypatch):
     monkeypatch.chdir(own_rewards)
     directory = RunDir(small_base / "by-command-grpo")
