@@ -38,6 +38,8 @@ class Picture:
     """What stands at the top of each part of the picture, side by side: selectors of the page."""
     fill: tuple[tuple[str, str], ...] = ()
     """Text boxes by label, and what is written into them."""
+    press: tuple[tuple[str, str], ...] = ()
+    """Buttons by name, and the text that tells that what they began is done."""
 
 
 PICTURES = {
@@ -48,8 +50,17 @@ PICTURES = {
         parts=("h1", "h2:has-text('Look inside')", "h3:has-text('look at')"),
         fill=(("your text", "Mara lives in Foxdale. Mara keeps a cat. Mara"),),
     ),
-    "sft": Picture(args=("--run", "demo-sft", "--resume"), ready="finished"),
-    "grpo": Picture(args=("--run", "demo", "--resume"), ready="finished"),
+    "sft": Picture(
+        args=("--run", "demo-sft", "--resume"),
+        ready="the model it began with",
+        parts=("h2:has-text('What the model sees')", "h2:has-text('The same questions')"),
+    ),
+    "grpo": Picture(
+        args=("--run", "demo", "--resume", "--steps", "1000"),
+        ready="Held-out problems",
+        press=(("Step 1", "token by token"),),
+        parts=("h2:has-text('One step, opened')", "h3:has-text('token by token')"),
+    ),
     "eval": Picture(ready="demo"),
 }
 
@@ -97,6 +108,10 @@ def take(browser: "Browser", name: str, folder: Path, out: Path, *, is_dark: boo
         page.get_by_text(picture.ready).first.wait_for(timeout=PATIENCE * 1000)
         for label, text in picture.fill:
             page.get_by_role("textbox", name=label).fill(text)
+        for name, done in picture.press:
+            page.get_by_role("button", name=name, exact=True).click()
+            page.get_by_text(done).first.wait_for(timeout=PATIENCE * 1000)
+        page.mouse.move(1, 1)  # off the figures, which show tools under it
         page.wait_for_timeout(8000)
         shots = [shot(page, selector) for selector in picture.parts]
         page.close()

@@ -85,6 +85,7 @@ def _(args, look_again):
 @app.cell(hide_code=True)
 def _(args, bases, look_again, unfinished):
     NEW = "a new run"
+    given = [f"{task} {file}" for task in TASKS for file in getattr(args, task)]
     setup = (
         mo.md("""
         {base} {resume}
@@ -102,10 +103,11 @@ def _(args, bases, look_again, unfinished):
             resume=mo.ui.dropdown([NEW, *unfinished], value=NEW, label="as"),
             tasks=mo.ui.multiselect(
                 {label: task for task, label in TASKS.items()},
-                value=[TASKS[task] for task in WORLD_TASKS],
+                value=[] if given else [TASKS[task] for task in WORLD_TASKS],
                 label="problems of the built-in world",
             ),
             own=mo.ui.text_area(
+                value="\n".join(given),
                 placeholder="gsm8k my/problems.jsonl:1.0",
                 label="or your own, one file a line: the kind (gsm8k, arc, tools, qa), the file, its weight",
                 rows=2,
@@ -160,13 +162,14 @@ def no_base(runs_dir: str, look_again) -> mo.Html:
 def _(LIVE, NEW, args, bases, setup):
     options = args
     if LIVE and bases:
-        # A page is looked at while it trains: measure often, and little at a time.
-        options = replace(
-            args, load=args.load or bases[0], **where_default(args, eval_every=10, eval_problems=20)
-        )
+        if not args.resume:
+            # A page is looked at while it trains: measure often, and little at a time.
+            _page = where_default(args, eval_every=10, eval_problems=20)
+            options = replace(args, load=args.load or bases[0], **_page)
         try:
             if setup.value is not None and setup.value["resume"] != NEW:
-                options = stored_options(Grpo, "grpo", setup.value["resume"], args.runs_dir)
+                _stored = stored_options(Grpo, "grpo", setup.value["resume"], args.runs_dir)
+                options = replace(_stored, reward=args.reward)  # a run's folder names no code
             elif setup.value is not None:
                 options = chosen_options(options, setup.value)
         except UserError as _mistake:
@@ -189,6 +192,9 @@ def where_default(options: Grpo, **values) -> dict:
 def chosen_options(options: Grpo, chosen: dict) -> Grpo:
     """Return the options with what was filled in."""
     files = problem_files(chosen["tasks"], chosen["own"])
+    if chosen["own"].strip():
+        # Held-out problems of one's own are named on the command line.
+        files |= {name: (*getattr(options, name), *some) for name, some in files.items() if "eval_" in name}
     return replace(
         options,
         run=None,
@@ -267,27 +273,30 @@ def _():
 
 
 @app.cell(hide_code=True)
-def _():
+def _(options):
+    # Those that are replaced by others are shown too.
+    _most = options.prompts * (options.max_draws if options.dynamic_sampling else 1)
     when = mo.ui.slider(0, 100, value=100, label="step: first … newest", full_width=True)
-    problem = mo.ui.slider(1, 16, value=1, label="problem", show_value=True)
-    answer = mo.ui.slider(1, 16, value=1, label="answer", show_value=True)
+    problem = mo.ui.slider(0, _most, value=0, label="problem (0: the one that teaches most)", show_value=True)
+    answer = mo.ui.slider(1, options.group_size, value=1, label="answer", show_value=True)
     colour = mo.ui.dropdown(
         [BY_CHANGE, BY_KL, BY_ENTROPY],
         value=BY_CHANGE,
         label="colour tokens by",
     )
-    mo.vstack([when, mo.hstack([problem, answer, colour], justify="start", gap=2)])
+    mo.vstack([when, mo.hstack([problem, answer], justify="start", gap=2), colour])
     return answer, colour, problem, when
 
 
 @app.cell
 def _(ctl):
     def _view(run, key):
-        index, _ = key
+        number, _ = key
         practised = run.trainer.batches
         if not practised.latest:  # nothing was practised since the run was built
             return run.trainer.step, None, [], run.tokenizer
-        group = practised.latest[min(index, len(practised.latest) - 1)]
+        rewards = [[answer.reward for answer in group.answers] for group in practised.latest]
+        group = practised.latest[chosen_problem(number, rewards)]
         views = view_group(
             run.model,
             practised.reference,
@@ -307,7 +316,7 @@ def _(ctl, problem, session, when):
         groups = groups_of(ctl.history.rollouts(), when.value)
         if not groups:
             return mo.md("No step was made yet: press *Step 1*.")
-        return step_view(groups, min(problem.value, len(groups)) - 1)
+        return step_view(groups, chosen_problem(problem.value, rewards_of(groups)))
 
     if ctl is not None:
         live.view(_draw, ctl, session)
@@ -322,6 +331,21 @@ def groups_of(told: list, percent: int) -> list:
     steps = sorted({event.step for event in told})
     step = steps[round(percent / 100 * (len(steps) - 1))]
     return [event for event in told if event.step == step]
+
+
+@app.function
+def rewards_of(groups: list) -> list[list[float]]:
+    """Return the rewards of all answers, group by group."""
+    return [[answer["reward"] for answer in group.answers] for group in groups]
+
+
+@app.function
+def chosen_problem(number: int, rewards: list[list[float]]) -> int:
+    """Return the index of problem `number`, counted from 1; of the one with the most varied rewards for 0."""
+    if number:
+        return min(number, len(rewards)) - 1
+    spreads = [max(group) - min(group) for group in rewards]
+    return spreads.index(max(spreads))
 
 
 @app.function
@@ -345,7 +369,7 @@ def _(answer, ctl, problem, session, when):
         groups = groups_of(ctl.history.rollouts(), when.value)
         if not groups:
             return mo.md("")
-        index = min(problem.value, len(groups)) - 1
+        index = chosen_problem(problem.value, rewards_of(groups))
         return group_view(groups[index], index, min(answer.value, len(groups[index].answers)) - 1)
 
     if ctl is not None:
@@ -376,10 +400,10 @@ def group_view(group, index: int, chosen: int) -> mo.Html:
 @app.cell(hide_code=True)
 def _(answer, colour, ctl, problem, session, tokens_seen):
     def _draw(seen):
-        return tokens_view(*seen, answer.value - 1, colour.value)
+        return tokens_view(*seen, number=answer.value - 1, colour=colour.value)
 
     if ctl is not None:
-        live.view(_draw, ctl, session, ask=lambda: tokens_seen.ask((problem.value - 1, ctl.progress[0])))
+        live.view(_draw, ctl, session, ask=lambda: tokens_seen.ask((problem.value, ctl.progress[0])))
     return
 
 
@@ -396,17 +420,19 @@ def tokens_view(step: int, group, views: list, tokenizer, number: int, colour: s
         pieces = answer_pieces(tokenizer, ids, changes[number], say_change)
         # One scale for all answers of the group.
         high = scale_of_changes(change for answer in changes for change in answer)
-        legend = "change of its log-probability by this step (0.01: 1 % likelier)"
+        legend = "change of its log-probability by this step (0.01: 1 % likelier; the log of the ratio)"
     elif colour == BY_KL:
         pieces = answer_pieces(tokenizer, ids, [token.kl for token in tokens], "divergence {:.3f}".format)
-        high, legend = 0.5, "part in the divergence, nats"
+        high = scale_of_changes(token.kl for answer in views for token in answer)
+        legend = "part in the divergence, nats"
     else:
         pieces = answer_pieces(tokenizer, ids, [token.entropy for token in tokens], "entropy {:.2f}".format)
         high, legend = 2.0, "entropy, nats"
     head = mo.md(f"### Answer {number + 1} of the newest step ({step}), token by token")
     note = mo.md(
         f"Its advantage is {group.answers[number].advantage:+.2f}. Underlined tokens were put there by the "
-        "calculator: no choice of the model, and nothing to learn."
+        "calculator: no choice of the model, nothing to learn. How much likelier a token has become since "
+        "it was drawn is the *importance ratio*, which GRPO keeps near 1."
     )
     return mo.vstack([head, note, mo.Html(token_html(pieces, high=high, legend=legend))])
 
@@ -540,6 +566,32 @@ def held_out_view(found: Comparison, shown: str) -> mo.Html:
             else mo.md("None."),
         ]
     )
+
+
+@app.cell(hide_code=True)
+def _(ctl, session):
+    if ctl is not None:
+        live.view(lambda: next_steps(ctl.directory), ctl, session, every=5.0)
+    return
+
+
+@app.function
+def next_steps(directory) -> mo.Html:
+    """Return what to try after this page."""
+    name = "RUN" if directory is None else directory.name
+    return mo.md(f"""
+    ## What to try next
+
+    - Find a group with one right answer among wrong ones, and see its advantage. Then the other way round.
+    - Take answers to each problem down to 2. How many problems still teach something?
+    - Set the weight of KL to 0, and train ten times as long. What becomes of entropy, and of the answers?
+    - Practise one kind of problem alone. What happens to the others?
+    - See all scores of **{name}** beside those of the model it began with: `just notebook eval`. Or talk with
+      it: `picochat chat --load {name}`.
+
+    The same run as a batch: `python notebooks/grpo.py -- --help` shows the options, which are those of
+    `picochat grpo`. Rewards of your own are functions: `--reward my_file:my_function`.
+    """)
 
 
 if __name__ == "__main__":

@@ -141,10 +141,10 @@ def no_base(runs_dir: str, look_again) -> mo.Html:
 def _(LIVE, NEW, args, bases, setup):
     options = args
     if LIVE and bases:
-        # A page is looked at while it trains: measure often, and little at a time.
-        options = replace(
-            args, load=args.load or bases[0], **where_default(args, eval_every=20, eval_tokens=8192)
-        )
+        if not args.resume:
+            # A page is looked at while it trains: measure often, and little at a time.
+            _page = where_default(args, eval_every=20, eval_tokens=8192)
+            options = replace(args, load=args.load or bases[0], **_page)
         try:
             if setup.value is not None and setup.value["resume"] != NEW:
                 options = stored_options(Sft, "sft", setup.value["resume"], args.runs_dir)
@@ -274,7 +274,7 @@ def _():
 @app.cell(hide_code=True)
 def _(batch_seen, by_loss, ctl, number, session):
     def _draw(seen):
-        return conversation_view(*seen, number.value, by_loss.value)
+        return conversation_view(*seen, number=number.value, by_loss=by_loss.value)
 
     if ctl is not None:
         live.view(_draw, ctl, session, every=1.0, ask=lambda: batch_seen.ask(ctl.progress[0]))
@@ -404,6 +404,33 @@ def answers_view(found: tuple) -> mo.Html:
     step, pairs = found
     now = f"after {step} steps" if step != 1 else "after 1 step"
     return mo.Html(answers.side_by_side_html(pairs, before="the model it began with", now=now))
+
+
+@app.cell(hide_code=True)
+def _(ctl, session):
+    if ctl is not None:
+        live.view(lambda: next_steps(ctl.directory), ctl, session, every=5.0)
+    return
+
+
+@app.function
+def next_steps(directory) -> mo.Html:
+    """Return what to try after this page."""
+    name = "RUN" if directory is None else directory.name
+    return mo.md(f"""
+    ## What to try next
+
+    - Press *Step 1* a few times and read the answers after each. Which come first: the form, or the facts?
+    - Colour a conversation by loss, then train. Which tokens stay surprising?
+    - Ask for a person that nobody told it about. Does it know that it does not know?
+    - Write ten conversations of your own in a file, one `{{"messages": [...]}}` a line, and give it half the
+      weight.
+    - It answers now, but its sums are often wrong. `notebooks/grpo.py` lets it practise:
+      `just notebook grpo`, and choose **{name}** there. Or talk with it: `picochat chat --load {name}`.
+
+    The same run as a batch: `python notebooks/sft.py -- --help` shows the options, which are those of
+    `picochat sft`.
+    """)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def answer_pieces(
 def scale_of_changes(changes: Iterable[float | None]) -> float:
     """Return the change of a log-probability that has the strongest colour: the largest, within bounds."""
     largest = max((abs(change) for change in changes if change is not None), default=0.0)
-    return min(max(largest, LEAST_CHANGE), MOST_CHANGE)
+    return float(f"{min(max(largest, LEAST_CHANGE), MOST_CHANGE):.2g}")  # it stands in the legend
 
 
 def say_change(change: float) -> str:

@@ -125,12 +125,23 @@ def test_own_problems_are_named_by_their_kind():
             notebook.problem_files([], line)
 
 
+def test_own_problems_keep_the_held_out_ones_that_were_given():
+    given = Grpo(gsm8k=("a.jsonl",), eval_gsm8k=("b.jsonl",))
+    options = notebook.chosen_options(given, chosen(tasks=[], own="gsm8k a.jsonl"))
+    assert (options.gsm8k, options.eval_gsm8k) == (("a.jsonl",), ("b.jsonl",))
+
+
 def test_a_step_is_chosen_by_its_place(small_base, by_command):
     told = History.of(RunDir(small_base / "by-command-grpo")).rollouts()
     steps = [notebook.groups_of(told, percent)[0].step for percent in (0, 50, 100)]
     assert steps == [1, 2, 3]
     assert [group.index for group in notebook.groups_of(told, 100)] == [0, 1]
     assert notebook.groups_of([], 100) == []
+
+
+def test_the_problem_that_teaches_most_is_found():
+    rewards = [[1.0, 1.0], [0.0, 0.5], [1.2, 0.0]]
+    assert [notebook.chosen_problem(number, rewards) for number in (0, 1, 2, 9)] == [2, 0, 1, 2]
 
 
 def test_pictures_of_a_run(small_base, given, by_command, own_rewards, monkeypatch):

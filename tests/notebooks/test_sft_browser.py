@@ -8,7 +8,6 @@ import pytest
 
 from picochat.train.run_dir import RunDir
 
-pytest_plugins = ["tests.notebooks.browser"]
 pytestmark = pytest.mark.browser
 
 LOSS = "loss on answers"
