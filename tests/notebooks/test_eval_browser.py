@@ -113,7 +113,7 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
         time.sleep(0.1)
     steps = list(training.checkpoints())
     models = [f"base@{steps[0]}", f"base@{steps[-1]}"]
-    notebook = open_notebook("eval", "--load", *models, "--max-problems", "4", "--max-tokens", "8")
+    notebook = open_notebook("eval", "--load", *models, "--max-problems", "200", "--max-tokens", "8")
     page = notebook.page
     says(notebook, "Nothing measured yet")
 
@@ -123,6 +123,8 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
     notebook.press("Stop")
     says(notebook, "stopped; what was measured stays")
     assert figures_with(notebook, "bits per byte")
+    notebook.slider("problems of each kind").press("Home")
+    page.get_by_text("4", exact=True).first.wait_for()
     notebook.press("Measure")
     says(notebook, "measured (", seconds=300)
     notebook.until(lambda: len(figures_with(notebook, "score, %")[0]["traces"]) == 3, "all scores")
