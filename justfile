@@ -10,6 +10,18 @@ default:
 demo *options:
     python -m picochat demo {{ options }}
 
+# open a notebook: tokenizer, pretrain, sft, grpo or eval
+notebook name *options:
+    python -m marimo edit notebooks/{{ name }}.py {{ options }}
+
+# open a notebook as an app, without its code
+app name *options:
+    python -m marimo run notebooks/{{ name }}.py {{ options }}
+
+# all notebooks with their outputs as static pages, in the folder `pages`
+notebooks-html *options:
+    python docs/notebook_pages.py {{ options }}
+
 # the terminal app: chat, tokens, checkpoints
 workbench *options:
     python -m picochat workbench {{ options }}
@@ -27,6 +39,7 @@ lint:
     python -m ruff check .
     python -m ruff format --check .
     python -m basedpyright
+    python -m marimo check --strict --ignore-scripts notebooks
 
 # remove what tests, linters and builds leave behind; runs and data stay
 [script("python")]

@@ -103,7 +103,10 @@ def controller(
         return put(stage, lambda: Controller(builder(stage, options, build), keep=keep))
     directory = run_batch(stage, options, build)
     finished = replace(options, run=directory.name, resume=True)
-    return Controller(builder(stage, finished, build), keep=keep)
+    controller = Controller(builder(stage, finished, build), keep=keep)
+    while controller.state not in ("finished", "failed"):
+        controller.wait(controller.version, 0.1)
+    return controller
 
 
 def builder(stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> Callable[[], Run]:

@@ -43,6 +43,7 @@ class PretrainPage(Pretrain):
     sample_every: int = 25
     save_every: int = 25
     keep: int = 200
+    prompts: tuple[str, ...] = ("Once upon a time", "Rosa lives in", "Prices at the market:")
 
 
 @app.function
@@ -77,20 +78,20 @@ def form_of(options):
                 label="tokenizer",
                 full_width=True,
             ),
-            vocab_size=mo.ui.number(300, 65536, value=options.vocab_size, step=1, label="vocabulary"),
-            depth=mo.ui.number(1, 24, value=options.depth, step=1, label="layers"),
-            seq_len=mo.ui.number(8, 8192, value=options.seq_len, step=1, label="context, tokens"),
-            batch_size=mo.ui.number(1, 4096, value=options.batch_size, step=1, label="sequences a step"),
-            steps=mo.ui.number(1, 1_000_000, value=options.steps, step=1, label="steps"),
-            lr=mo.ui.number(0.00001, 1.0, value=options.matrix_lr, step=0.00001, label="learning rate"),
-            seed=mo.ui.number(0, 1_000_000, value=options.seed, step=1, label="seed"),
+            vocab_size=mo.ui.number(value=options.vocab_size, step=1, label="vocabulary"),
+            depth=mo.ui.number(value=options.depth, step=1, label="layers"),
+            seq_len=mo.ui.number(value=options.seq_len, step=1, label="context, tokens"),
+            batch_size=mo.ui.number(value=options.batch_size, step=1, label="sequences a step"),
+            steps=mo.ui.number(value=options.steps, step=1, label="steps"),
+            lr=mo.ui.number(value=options.matrix_lr, step=0.00001, label="learning rate"),
+            seed=mo.ui.number(value=options.seed, step=1, label="seed"),
         )
         .form(submit_button_label="Build this model")
     )
 
 
 @app.function
-def choose(options, value):
+def choose(options: PretrainPage, value: dict | None) -> PretrainPage:
     """Return the options that the form asks for; the given ones as long as it was not sent."""
     if value is None:
         return options
@@ -338,7 +339,7 @@ def _():
 @app.cell
 def _(chosen):
     prompt = mo.ui.text(
-        value="Once upon a time there was a",
+        value="Rosa lives in Seagate. Rosa keeps a cat. Rosa",
         label="your text",
         full_width=True,
         debounce=250,

@@ -12,6 +12,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 LOOPBACK = ("127.", "::1", "localhost")
 
+pytest_plugins = ["tests.notebooks.browser"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

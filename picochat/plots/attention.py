@@ -29,26 +29,25 @@ def attention_grid(
             rows, columns = slice(layer * pitch, layer * pitch + T), slice(head * pitch, head * pitch + T)
             canvas[rows, columns] = _causal(np.sqrt(attention_LHTT[layer, head]))
     middle = (T - 1) / 2
+    side = min(180, 960 // H)
     no_lines = {"showgrid": False, "zeroline": False, "showline": False, "fixedrange": True}
     figure = style.figure(
         x={
             "tickvals": [head * pitch + middle for head in range(H)],
             "ticktext": [f"head {head}" for head in range(H)],
             "side": "top",
-            "constrain": "domain",
             **no_lines,
         },
         y={
             "tickvals": [layer * pitch + middle for layer in range(L)],
             "ticktext": [f"layer {layer}" for layer in range(L)],
             "autorange": "reversed",
-            "scaleanchor": "x",
-            "constrain": "domain",
             **no_lines,
         },
         title=title,
-        height=min(90 + 150 * L, 700),
+        height=70 + L * side,
     )
+    figure.update_layout(width=90 + H * side)
     figure.add_trace(
         go.Heatmap(z=_rounded(canvas), zmin=0, zmax=1, colorscale=SCALE, showscale=False, hoverinfo="skip")
     )
@@ -75,15 +74,15 @@ def attention_map(weights_TT: np.ndarray, tokens: Sequence[str], *, title: str =
         "ticktext": [style.label(token) for token in tokens],
         "showgrid": False,
         "zeroline": False,
-        "constrain": "domain",
     }
-    side = 130 + min(max(T, 8) * 19, 560)
+    side = min(max(T, 10) * 22, 620)
     figure = style.figure(
         x={**ticks, "tickangle": -60, "side": "bottom", "title": {"text": "is looked at"}},
-        y={**ticks, "autorange": "reversed", "scaleanchor": "x", "title": {"text": "looks"}},
+        y={**ticks, "autorange": "reversed", "title": {"text": "looks"}},
         title=title,
-        height=side,
+        height=side + 150,
     )
+    figure.update_layout(width=side + 170)
     shown = [style.label(token) for token in tokens]
     figure.add_trace(
         go.Heatmap(
@@ -92,7 +91,6 @@ def attention_map(weights_TT: np.ndarray, tokens: Sequence[str], *, title: str =
             zmax=1,
             colorscale=SCALE,
             colorbar={"thickness": 12, "tickformat": ".0%", "outlinewidth": 0},
-            customdata=None,
             text=[[f"{shown[row]} → {shown[column]}" for column in range(T)] for row in range(T)],
             hovertemplate="%{text}<br>%{z:.1%}<extra></extra>",
         )

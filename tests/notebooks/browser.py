@@ -1,8 +1,7 @@
 """Drives a notebook as an app in headless Chromium.
 
-A test module asks for it by `pytest_plugins = ["tests.notebooks.browser"]`; then `open_notebook(name, *args)`
-serves notebooks/NAME.py and returns a `Notebook`. At the end of the test it fails on every error that the
-page's console or a cell had.
+The fixture `open_notebook` is known to all tests (see tests/conftest.py): `open_notebook(name, *args)` serves
+notebooks/NAME.py and returns a `Notebook`. At the end the test fails on every error of a cell or the console.
 """
 
 import os
@@ -14,11 +13,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Playwright, sync_playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page, Playwright
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -35,16 +35,33 @@ function deepQuery(selector, root = document) {
 }
 """
 
+READ_FIGURES = """
+return deepQuery('.js-plotly-plot').filter(p => p.data && p._fullLayout).map(p => {
+  const layout = p._fullLayout, box = p.getBoundingClientRect();
+  const list = values => Array.from(values || []);
+  return {
+    title: layout.title?.text || '',
+    x_title: layout.xaxis?.title?.text || '', y_title: layout.yaxis?.title?.text || '',
+    x_range: layout.xaxis?.range, y_range: layout.yaxis?.range,
+    left: box.left, top: box.top, width: box.width, height: box.height,
+    traces: p._fullData.map(trace => ({
+      name: trace.name, type: trace.type, text: trace.text || null,
+      x: list(trace.x), y: list(trace.y), z: list(trace.z).map(list),
+    })),
+  };
+});
+"""
+
 
 class Notebook:
     """A served notebook and a page that shows it."""
 
-    def __init__(self, server: subprocess.Popen[bytes], url: str, page: Page, log: Path) -> None:
+    def __init__(self, server: subprocess.Popen[bytes], url: str, page: "Page", log: Path) -> None:
         self.server, self.url, self.page, self.log = server, url, page, log
         self.console_errors: list[str] = []
         self._watch(page)
 
-    def _watch(self, page: Page) -> None:
+    def _watch(self, page: "Page") -> None:
         def on_console(message: Any) -> None:
             # Plotly asks a content network for MathJax, which nothing here needs and no test can reach.
             is_foreign = message.location.get("url", "").startswith("http") and not message.location[
@@ -84,22 +101,8 @@ class Notebook:
         return found
 
     def figures(self) -> list[dict[str, Any]]:
-        """Return the plotly figures of the page: their traces' names, numbers of points, and ranges."""
-        return self.page.evaluate(
-            "() => {" + DEEP_QUERY + """
-            return deepQuery('.js-plotly-plot').filter(p => p.data && p._fullLayout).map(p => ({
-              title: p._fullLayout.title?.text || '',
-              x_title: p._fullLayout.xaxis?.title?.text || '', y_title: p._fullLayout.yaxis?.title?.text || '',
-              x_range: p._fullLayout.xaxis?.range, y_range: p._fullLayout.yaxis?.range,
-              top: p.getBoundingClientRect().top, left: p.getBoundingClientRect().left,
-              width: p.getBoundingClientRect().width, height: p.getBoundingClientRect().height,
-              traces: p._fullData.map((t, i) => ({name: t.name, type: t.type,
-                points: (t.x || t.z?.flat?.() || []).length,
-                x: t.type === 'heatmap' ? null : Array.from(t.x || []), y: t.type === 'heatmap' ? null : Array.from(t.y || []),
-                z: t.type === 'heatmap' ? Array.from(t.z).map(r => Array.from(r)) : null,
-                text: t.text || null})),
-            }));}"""
-        )
+        """Return the plotly figures of the page: their axes, where they are, and their traces."""
+        return self.page.evaluate("() => {" + DEEP_QUERY + READ_FIGURES + "}")
 
     def figure(self, y_title: str) -> dict[str, Any] | None:
         """Return the first figure whose y axis has a title that begins so."""
@@ -115,21 +118,19 @@ class Notebook:
 
     def cell_errors(self) -> list[str]:
         """Return the errors that cells show."""
-        return self.page.evaluate(
-            "() => {" + DEEP_QUERY + """
-            return deepQuery('.marimo-error, [data-testid="cell-error"], .tracebacks').map(e => e.innerText);}"""
-        )
+        found = "deepQuery('.marimo-error, [data-testid=\"cell-error\"], .tracebacks')"
+        return self.page.evaluate("() => {" + DEEP_QUERY + f"return {found}.map(e => e.innerText);" + "}")
 
     def num_threads(self) -> int:
-        """Return how many threads the server has."""
-        return psutil.Process(self.server.pid).num_threads()
+        """Return how many threads the server has. Linux only."""
+        return len(os.listdir(f"/proc/{self.server.pid}/task"))
 
     def check(self) -> None:
         """Fail on every error that there was so far."""
         assert self.console_errors == []
         assert self.cell_errors() == []
 
-    def slider(self, label: str) -> Locator:
+    def slider(self, label: str) -> "Locator":
         """Return the handle of a slider; it takes arrow keys, Home and End."""
         return self.page.locator("marimo-slider", has_text=label).get_by_role("slider").first
 
@@ -137,7 +138,7 @@ class Notebook:
 OpenNotebook = Callable[..., Notebook]
 
 
-def find_chromium(playwright: Playwright) -> str:
+def find_chromium(playwright: "Playwright") -> str:
     """Return the browser's path; without one tests are skipped, but never in CI."""
     for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
         if (path := shutil.which(name)) is not None:
@@ -151,8 +152,11 @@ def find_chromium(playwright: Playwright) -> str:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium() -> Iterator["Browser"]:
     """A headless browser."""
+    # Here, so that tests without a browser do without the package.
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=arguments)
@@ -167,7 +171,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def open_notebook(chromium: Browser, tmp_path: Path) -> Iterator[OpenNotebook]:
+def open_notebook(chromium: "Browser", tmp_path: Path) -> Iterator[OpenNotebook]:
     """Serve a notebook and load it: open_notebook("pretrain", "--steps", "9"). Runs go to tmp_path/runs."""
     opened: list[Notebook] = []
     servers: list[subprocess.Popen[bytes]] = []

@@ -1,0 +1,258 @@
+"""The pretraining notebook as an app, in a browser: every control, while a model trains."""
+
+import os
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from picochat.train.run_dir import RunDir
+from tests.notebooks.browser import Notebook, OpenNotebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+PROMPT = "Rosa lives in Seagate. Rosa keeps a cat. Rosa"
+SMALL = [
+    *("--data", "text.txt", "--vocab-size", "300", "--seq-len", "32", "--batch-size", "2"),
+    *("--eval-tokens", "200", "--eval-every", "50", "--sample-every", "100", "--save-every", "20"),
+    *("--device", "cpu", "--prompts", "the cat"),
+]
+ANSWER = 5.0
+"""Seconds that a control may take here at most; on a machine with nothing else to do it is under 0.3."""
+
+
+@pytest.fixture
+def small_text(tmp_path: Path) -> Path:
+    draw = random.Random(0)
+    words = ["the", "cat", "sat", "on", "a", "mat", "and", "dog", "ran", "to", "big", "old", "house", "where"]
+    paragraphs = [" ".join(draw.choices(words, k=20)) for _ in range(200)]
+    (tmp_path / "text.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    return tmp_path
+
+
+def step_of(page: Notebook) -> int:
+    found = re.search(r"step ([\d,]+) of", page.text())
+    assert found, page.text()[:3000]
+    return int(found[1].replace(",", ""))
+
+
+def is_ready(page: Notebook) -> bool:
+    return "waiting for you" in page.text()
+
+
+def heads(page: Notebook) -> dict | None:
+    """The figure with the map of one head; its title tells layer, head and step."""
+    return page.figure("looks")
+
+
+def training_points(page: Notebook) -> int:
+    return len(page.curve("loss", "training")[0])
+
+
+def test_every_control(open_notebook: OpenNotebook, tmp_path: Path):
+    page = open_notebook("pretrain", "--steps", "400")
+    page.until(lambda: is_ready(page), "the built-in world is ready", 240)
+    page.until(lambda: len(page.figures()) == 10, "all pictures are drawn")
+    assert "runs/pretrain-1" in page.text().replace("\\", "/")
+    page.until(lambda: page.curve("loss", "validation")[0] == [0], "the untrained model is measured")
+
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
+    page.press("Step 10")
+    page.until(lambda: training_points(page) == 11 and is_ready(page), "ten steps")
+
+    page.press("Run")
+    page.until(lambda: training_points(page) > 14, "the curve grows")
+    latencies = controls_answer(page)
+    before = training_points(page)
+    page.until(lambda: training_points(page) > before, "it went on meanwhile")
+
+    began = time.monotonic()
+    page.press("Pause")
+    page.until(lambda: is_ready(page), "it pauses", ANSWER)
+    latencies["pause"] = time.monotonic() - began
+    step = step_of(page)
+    page.page.wait_for_timeout(1500)
+    assert step_of(page) == step, "no step after a pause"
+    print("seconds:", {name: round(seconds, 2) for name, seconds in latencies.items()})
+    assert max(latencies.values()) < ANSWER
+
+    changes_are_marked(page)
+    time_travel(page)
+    save_and_reset(page, tmp_path)
+    page.check()
+
+
+def controls_answer(page: Notebook) -> dict[str, float]:
+    """Use the controls while the model trains; return how long each took to show."""
+    latencies = {}
+
+    def measure(name: str, act, is_shown) -> None:
+        began = time.monotonic()
+        act()
+        page.until(is_shown, name, ANSWER * 4)
+        latencies[name] = time.monotonic() - began
+
+    def title() -> str:
+        figure = heads(page)
+        return "" if figure is None else figure["title"]
+
+    measure("layer", lambda: page.slider("layer").press("ArrowRight"), lambda: title().startswith("layer 1"))
+    measure("head", lambda: page.slider("head").press("ArrowRight"), lambda: "head 1" in title())
+    before = heads(page)
+    assert before is not None
+    text = page.page.get_by_role("textbox", name="your text")
+    measure(
+        "prompt",
+        lambda: text.fill("Rosa lives"),
+        lambda: (now := heads(page)) and len(now["traces"][0]["z"]) < len(before["traces"][0]["z"]),
+    )
+    measure(
+        "prompt back", lambda: text.fill(PROMPT), lambda: (heads(page) or {}).get("traces", [{}])[0].get("z")
+    )
+    switch = page.page.locator("marimo-switch", has_text="log loss").get_by_role("switch")
+    measure("log", switch.click, lambda: (page.figure("loss") or {"y_range": [9]})["y_range"][0] < 1)
+    switch.click()
+    return latencies
+
+
+def changes_are_marked(page: Notebook) -> None:
+    page.slider("learning rate").press("ArrowLeft")
+    page.page.get_by_role("combobox").last.select_option(label="16")
+    page.until(lambda: "×" in page.text(), "the slider moved")
+    page.press("Apply")
+
+    def mark() -> dict | None:
+        figure = page.figure("loss") or {"traces": []}
+        return next((trace for trace in figure["traces"] if trace["name"] == "changed"), None)
+
+    trace = page.until(mark, "the change is marked on the curve")
+    assert trace["text"] == ["lr ×0.5, batch 16"]
+    assert trace["x"] == [step_of(page)]
+    before = training_points(page)
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == before + 1, "a step with the change")
+
+
+def time_travel(page: Notebook) -> None:
+    """Back to the untrained model: what it expects, and how it attends, is other than now."""
+    now = heads(page)
+    page.slider("the model as of step").press("Home")
+    page.until(lambda: (heads(page) or {"title": ""})["title"].endswith("step 0"), "the first checkpoint")
+    then = heads(page)
+    assert now is not None
+    assert then is not None
+    assert now["traces"][0]["z"] != then["traces"][0]["z"]
+    page.slider("the model as of step").press("End")
+    page.until(lambda: not (heads(page) or {"title": "step 0"})["title"].endswith("step 0"), "back to now")
+
+
+def save_and_reset(page: Notebook, folder: Path) -> None:
+    step = step_of(page)
+    page.press("Save")
+    first = RunDir(folder / "runs" / "pretrain-1")
+    page.until(lambda: step in first.checkpoints(), "a checkpoint")
+    page.press("Reset")
+    page.until(lambda: "pretrain-2" in page.text() and is_ready(page), "another run")
+    page.until(lambda: training_points(page) == 0, "an empty curve")
+    assert step_of(page) == 0
+    assert first.status()["state"] in ("stopped", "paused")
+
+
+def test_a_page_loaded_again_finds_its_run(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "100000", "--depth", "1", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.press("Run")
+    page.until(lambda: training_points(page) > 20, "it trains")
+    page.load()
+    page.until(lambda: training_points(page) > 20, "the page loaded again has the curve")
+    page.until(lambda: "training" in page.text(), "and it is still training")
+    second = page.another()
+    second.until(lambda: training_points(second) > 20, "a second tab sees it too")
+    second.press("Pause")
+    second.until(lambda: is_ready(second), "it pauses from there")
+    page.until(lambda: is_ready(page), "and the first tab sees that")
+    second.check()
+    assert [path.name for path in (small_text / "runs").iterdir()] == ["pretrain-1"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
+def test_a_closed_page_leaves_no_painter(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "100000", "--depth", "1", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.until(lambda: len(page.figures()) >= 9, "all pictures are drawn")
+    one_page = page.num_threads()
+    others = [page.another() for _ in range(2)]
+    for other in others:
+        other.until(lambda other=other: len(other.figures()) >= 9, "all pictures are drawn")
+    three_pages = page.num_threads()
+    assert three_pages >= one_page + 20, "every page has its painters"
+    for other in others:
+        other.page.close()
+    page.until(lambda: page.num_threads() <= one_page + 2, "the threads of closed pages end")
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == 1, "the run is still there")
+
+
+def test_zoom_is_kept_while_it_trains(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "100000", "--depth", "1", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.press("Run")
+    page.until(lambda: training_points(page) > 60, "it trains")
+    figure = page.figure("loss")
+    assert figure is not None
+    page.page.mouse.move(figure["left"] + 0.3 * figure["width"], figure["top"] + 150)
+    page.page.mouse.down()
+    page.page.mouse.move(figure["left"] + 0.6 * figure["width"], figure["top"] + 250, steps=5)
+    page.page.mouse.up()
+    page.until(lambda: (page.figure("loss") or figure)["x_range"] != figure["x_range"], "zoomed")
+    zoomed = page.figure("loss")
+    assert zoomed is not None
+    assert zoomed["x_range"][1] - zoomed["x_range"][0] < 0.6 * (figure["x_range"][1] - figure["x_range"][0])
+    before = training_points(page)
+    page.until(lambda: training_points(page) > before + 50, "it goes on")
+    after = page.figure("loss")
+    assert after is not None
+    assert after["x_range"] == zoomed["x_range"]
+    assert after["y_range"] == zoomed["y_range"]
+
+
+def test_another_model_and_an_older_run(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "60", "--depth", "1", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.press("Step 10")
+    page.until(lambda: training_points(page) == 10 and is_ready(page), "ten steps")
+    open_form(page)
+    page.page.get_by_label("layers").fill("2")
+    page.press("Build this model")
+    page.until(lambda: "pretrain-2" in page.text() and is_ready(page), "another model")
+    first = RunDir(small_text / "runs" / "pretrain-1")
+    page.until(lambda: list(first.checkpoints()) == [0, 10], "the one before was saved")
+    page.load()
+    page.until(lambda: "pretrain-2" in page.text(), "the page loaded again is about the newest")
+    open_form(page)
+    page.page.get_by_label("run", exact=True).select_option("pretrain-1")
+    page.press("Build this model")
+    page.until(lambda: "pretrain-1" in page.text() and is_ready(page), "the first run again")
+    page.until(lambda: training_points(page) == 10, "with its curve")
+    page.press("Run")
+    page.until(lambda: "finished" in page.text(), "it is trained to its end")
+    assert list(first.checkpoints())[-1] == 60
+
+
+def open_form(page: Notebook) -> None:
+    page.page.get_by_role("button", name="Another model").click()
+    page.page.get_by_role("button", name="Build this model").wait_for()
+
+
+def test_a_mistake_is_told_on_the_page(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--data", "missing.txt")
+    page.until(lambda: "missing.txt: no such file or folder" in page.text(), "the mistake")
+    open_form(page)
+    page.page.get_by_label("text (txt, jsonl, parquet)").fill("text.txt")
+    page.page.get_by_label("vocabulary").fill("300")
+    page.press("Build this model")
+    page.until(lambda: is_ready(page), "mended")
+    assert "no such file" not in page.text()
