@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from picochat.train.run_dir import RunDir
+from tests.notebooks.test_eval import write_problems
 
 if TYPE_CHECKING:
     from tests.notebooks.browser import Notebook, OpenNotebook
@@ -45,7 +46,7 @@ def training(tmp_path: Path) -> Iterator[RunDir]:
     log.close()
 
 
-def says(notebook: "Notebook", text: str, seconds: float = 60) -> None:
+def says(notebook: "Notebook", text: str, seconds: float = 180) -> None:
     """Wait until the page says something."""
     notebook.page.get_by_text(text).first.wait_for(timeout=1000 * seconds)
 
@@ -113,13 +114,28 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
         time.sleep(0.1)
     steps = list(training.checkpoints())
     models = [f"base@{steps[0]}", f"base@{steps[-1]}"]
-    notebook = open_notebook("eval", "--load", *models, "--max-problems", "200", "--max-tokens", "8")
+    notebook = open_notebook(
+        "eval",
+        "--load",
+        *models,
+        *write_problems(tmp_path, 200),
+        "--max-problems",
+        "200",
+        "--max-tokens",
+        "8",
+    )
     page = notebook.page
     says(notebook, "Nothing measured yet")
 
+    # My own text, in place of the built-in world's.
+    page.get_by_text("Your own files").click()
+    text = page.get_by_label("bits per byte")
+    text.fill("text.txt")
+    text.press("Enter")
+
     # Measuring fills the figures. It can be stopped, what was found stays, and it can be begun again.
     notebook.press("Measure")
-    notebook.until(lambda: figures_with(notebook, "bits per byte"), "the first figure")
+    notebook.until(lambda: figures_with(notebook, "bits per byte"), "the first figure", 180)
     notebook.press("Stop")
     says(notebook, "stopped; what was measured stays")
     assert figures_with(notebook, "bits per byte")
@@ -127,10 +143,10 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
     page.get_by_text("4", exact=True).first.wait_for()
     notebook.press("Measure")
     says(notebook, "measured (", seconds=300)
-    notebook.until(lambda: len(figures_with(notebook, "score, %")[0]["traces"]) == 3, "all scores")
+    notebook.until(lambda: len(figures_with(notebook, "score, %")[0]["traces"]) == 3, "all scores", 180)
     (scores,) = figures_with(notebook, "score, %")
     assert [trace["name"] for trace in scores["traces"]] == [*models, "chance"]
-    assert [trace["points"] for trace in scores["traces"]] == [4, 4, 1]
+    assert [len(trace["x"]) for trace in scores["traces"]] == [4, 4, 1]
     page.get_by_text("also how it got there").click()
     says(notebook, "accuracy if not thinking")
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 TEXT = "the cat sat on the mat, and the hat is that of the cat\n\nthe dog sat on the log in the fog\n\n" * 3
 
 
-def says(notebook: "Notebook", text: str, seconds: float = 60) -> None:
+def says(notebook: "Notebook", text: str, seconds: float = 180) -> None:
     """Wait until the page says something."""
     notebook.page.get_by_text(text).first.wait_for(timeout=1000 * seconds)
 
@@ -32,7 +32,7 @@ def boxes(notebook: "Notebook") -> list[list[str]]:
 def notebook(open_notebook: "OpenNotebook", tmp_path: Path) -> "Notebook":
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     notebook = open_notebook("tokenizer", "--data", "text.txt", "--vocab-size", "300")
-    notebook.page.get_by_text("merges learned").wait_for()
+    notebook.page.get_by_text("merges learned").wait_for(timeout=180_000)
     notebook.until(lambda: len(notebook.figures()) >= 4, "the figures")
     return notebook
 
@@ -126,7 +126,7 @@ def test_learn_again_and_save(notebook: "Notebook", tmp_path: Path):
     says(notebook, "no such file or folder")
     page.get_by_placeholder("the built-in world").fill("other.txt")
     notebook.press("Learn")
-    page.get_by_text("29", exact=True).first.wait_for(timeout=60_000)  # characters read
+    page.get_by_text("29", exact=True).first.wait_for(timeout=180_000)  # characters read
     says(notebook, "Not saved yet")
     folder = page.locator("marimo-text", has_text="folder").last.locator("input")
     folder.fill("mine/tok")
