@@ -19,14 +19,14 @@ def main() -> None:
     """Write docs/notebook-tokenizer.png and docs/notebook-eval.png."""
     runs_dir = sys.argv[1] if len(sys.argv) > 1 else "runs"
     with open_page("tokenizer") as page:
-        page.get_by_text("merges learned").wait_for(timeout=PATIENCE)
-        page.locator(".pc-token.ring").first.wait_for(timeout=PATIENCE)
-        shoot(page, "2. Your text as tokens", height=1080, name="notebook-tokenizer.png")
+        page.get_by_text("merges learned").wait_for()
+        page.locator(".pc-token.ring").first.wait_for()
+        shoot(page, "2. Your text as tokens", height=945, name="notebook-tokenizer.png")
     options = ("--runs-dir", runs_dir, "--load", "demo-sft", "demo", "--max-problems", "50")
     with open_page("eval", *options) as page:
         page.get_by_role("button", name="Measure", exact=True).click()
-        page.get_by_text("measured (").wait_for(timeout=PATIENCE)
-        shoot(page, "3. The scores", height=1300, name="notebook-eval.png")
+        page.get_by_text("measured (").wait_for()
+        shoot(page, "3. The scores", height=1610, name="notebook-eval.png")
 
 
 def shoot(page: Page, heading: str, *, height: int, name: str) -> None:
@@ -54,6 +54,7 @@ def open_page(notebook: str, *options: str) -> Iterator[Page]:
                 executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
             )
             page = browser.new_page(viewport={"width": 1200, "height": 1000}, device_scale_factor=1.5)
+            page.set_default_timeout(PATIENCE)
             page.goto(f"http://127.0.0.1:{port}")
             yield page
             browser.close()
