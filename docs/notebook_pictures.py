@@ -1,75 +1,164 @@
-"""Draw pictures of the notebooks from real sessions: `python docs/notebook_pictures.py` after a demo."""
+"""Take the pictures of the notebooks, from finished runs: `python docs/notebook_pictures.py pretrain`.
 
+Needs Chromium. The notebooks run in a folder with copies of the runs, so that looking changes nothing.
+"""
+
+import argparse
+import base64
+import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import Page, sync_playwright
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
-DOCS = Path(__file__).parent
-PATIENCE = 300_000
-"""Milliseconds after which something that should have happened never will."""
+ROOT = Path(__file__).parents[1]
+PATIENCE = 300.0
+WIDTH, HEIGHT = 1080, 1250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What is to be seen of a notebook."""
+
+    args: tuple[str, ...] = ()
+    """What it is started with."""
+    ready: str
+    """A text that stands on the page when it is ready."""
+    parts: tuple[str, ...] = ("h1",)
+    """What stands at the top of each part of the picture, side by side: selectors of the page."""
+    press: str = ""
+    """A button that is pressed first, when the page has it."""
+    fill: tuple[tuple[str, str], ...] = ()
+    """Text boxes by label, and what is written into them."""
+
+
+PICTURES = {
+    "tokenizer": Picture(
+        ready="merges learned",
+        parts=(
+            "h2:has-text('Your text as tokens')",
+            "h2:has-text('What a larger vocabulary buys')",
+            "h2:has-text('Two tokenizers')",
+        ),
+    ),
+    "pretrain": Picture(
+        args=("--run", "demo-pretrain", "--resume"),
+        ready="finished",
+        parts=("h1", "h2:has-text('Look inside')", "h3:has-text('look at')"),
+        fill=(("your text", "Mara lives in Foxdale. Mara keeps a cat. Mara"),),
+    ),
+    "sft": Picture(args=("--run", "demo-sft", "--resume"), ready="finished"),
+    "grpo": Picture(args=("--run", "demo", "--resume"), ready="finished"),
+    "eval": Picture(
+        args=("--load", "demo-sft", "demo", "--max-problems", "50"),
+        press="Measure",
+        ready="measured (",
+        parts=(
+            "h2:has-text('The scores')",
+            "h2:has-text('Where two of them differ')",
+            "h2:has-text('Problem by problem')",
+        ),
+    ),
+}
 
 
 def main() -> None:
-    """Write docs/notebook-tokenizer.png and docs/notebook-eval.png."""
-    runs_dir = sys.argv[1] if len(sys.argv) > 1 else "runs"
-    with open_page("tokenizer") as page:
-        page.get_by_text("merges learned").wait_for()
-        page.locator(".pc-token.ring").first.wait_for()
-        shoot(page, "2. Your text as tokens", height=945, name="notebook-tokenizer.png")
-    options = ("--runs-dir", runs_dir, "--load", "demo-sft", "demo", "--max-problems", "50")
-    with open_page("eval", *options) as page:
-        page.get_by_role("button", name="Measure", exact=True).click()
-        page.get_by_text("measured (").wait_for()
-        shoot(page, "3. The scores", height=1610, name="notebook-eval.png")
+    """Write notebook-NAME.png, light, or with --dark notebook-NAME-dark.png, beside this file."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(PICTURES), help=", ".join(PICTURES))
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder with the demo's runs")
+    parser.add_argument("--dark", action="store_true", help="as it looks at night")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    given = parser.parse_args()
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(given.runs_dir, Path(folder) / "runs")
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        for name in given.names:
+            out = given.out / f"notebook-{name}{'-dark' if given.dark else ''}.png"
+            take(browser, name, Path(folder), out, is_dark=given.dark)
+            print(out)
+        browser.close()
 
 
-def shoot(page: Page, heading: str, *, height: int, name: str) -> None:
-    """Write a picture of the page that begins at a heading."""
-    page.wait_for_timeout(8000)  # figures come a little after their texts
-    page.set_viewport_size({"width": 1200, "height": height})
-    page.get_by_role("heading", name=heading).evaluate("heading => heading.scrollIntoView()")
-    page.wait_for_timeout(3000)
-    page.screenshot(path=str(DOCS / name))
-
-
-@contextmanager
-def open_page(notebook: str, *options: str) -> Iterator[Page]:
-    """Serve a notebook as an app and open it in a headless browser."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    path = DOCS.parent / "notebooks" / f"{notebook}.py"
-    command = [sys.executable, "-m", "marimo", "run", str(path), "--headless", "--no-token"]
-    server = subprocess.Popen([*command, "--port", str(port), "--", *options])
+def take(browser: "Browser", name: str, folder: Path, out: Path, *, is_dark: bool) -> None:
+    """Serve a notebook and write its picture."""
+    picture = PICTURES[name]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "marimo", "run", str(ROOT / "notebooks" / f"{name}.py"), "--headless"),
+        *("--no-token", "--host", "127.0.0.1", "--port", str(port), "--", *picture.args),
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
     try:
-        _until(lambda: socket.create_connection(("127.0.0.1", port)).close())
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-            )
-            page = browser.new_page(viewport={"width": 1200, "height": 1000}, device_scale_factor=1.5)
-            page.set_default_timeout(PATIENCE)
-            page.goto(f"http://127.0.0.1:{port}")
-            yield page
-            browser.close()
+        wait_for(f"http://127.0.0.1:{port}/health")
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark" if is_dark else "light"
+        )
+        page.goto(f"http://127.0.0.1:{port}")
+        if picture.press:
+            button = page.get_by_role("button", name=picture.press, exact=True)
+            button.click(timeout=PATIENCE * 1000)
+        page.get_by_text(picture.ready).first.wait_for(timeout=PATIENCE * 1000)
+        for label, text in picture.fill:
+            page.get_by_role("textbox", name=label).fill(text)
+        page.wait_for_timeout(8000)
+        shots = [shot(page, selector) for selector in picture.parts]
+        page.close()
     finally:
         server.terminate()
         server.wait()
+    join(browser, shots, out)
 
 
-def _until(connect: Callable[[], None]) -> None:
-    for _ in range(600):
+def wait_for(url: str) -> None:
+    """Wait until a server answers."""
+    end = time.monotonic() + PATIENCE
+    while True:
         try:
-            return connect()
+            with urllib.request.urlopen(url, timeout=5):
+                return
         except OSError:
-            time.sleep(0.1)
-    raise TimeoutError("the server does not answer")
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def shot(page: "Page", selector: str) -> bytes:
+    """Return what is seen with the given heading at the top."""
+    heading = page.locator(selector).first
+    heading.wait_for(timeout=PATIENCE * 1000)
+    heading.evaluate("e => e.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(1500)
+    return page.screenshot()
+
+
+def join(browser: "Browser", shots: Sequence[bytes], out: Path) -> None:
+    """Write the parts side by side."""
+    images = "".join(
+        f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" style="display:block">'
+        for png in shots
+    )
+    page = browser.new_page(viewport={"width": WIDTH * len(shots), "height": HEIGHT})
+    page.set_content(f'<body style="margin:0;display:flex">{images}</body>')
+    page.screenshot(path=str(out))
+    page.close()
 
 
 if __name__ == "__main__":

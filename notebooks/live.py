@@ -6,10 +6,11 @@ it, so the page answers while the model trains.
 """
 
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,9 @@ import marimo as mo
 from picochat.arguments import parse_options
 from picochat.commands.training import Build, train
 from picochat.errors import UserError
-from picochat.train.controller import Controller, attach
+from picochat.train.controller import Controller, NoRunError, attach
 from picochat.train.controller import replace as replace_controller
+from picochat.train.events import StepDone
 from picochat.train.history import History
 from picochat.train.options import RunOptions
 from picochat.train.run import Run
@@ -163,8 +165,8 @@ def status(controller: Controller) -> mo.Html:
     step, steps = controller.progress
     directory = controller.directory
     name = "" if directory is None else f" · `{directory.path}`"
-    last = controller.history.steps()[-1:]
-    speed = f" · {last[0].tokens_per_second:,.0f} tokens a second" if last else ""
+    last = controller.history.last(StepDone) if controller.state == "running" else None
+    speed = "" if last is None else f" · {last.tokens_per_second:,.0f} tokens a second"
     line = mo.md(f"**{_STATES[controller.state]}** · step **{step:,}** of {steps:,}{speed}{name}")
     notes = [mo.callout(mo.plain_text(note), kind="warn") for note in controller.notes]
     error = controller.error
@@ -206,11 +208,21 @@ def _drawn(
 ) -> object:
     """Return the picture, or what went wrong with it; a page never stays still without a word."""
     try:
-        return draw() if ask is None else draw(ask().result(patience))
+        answers = () if ask is None else (ask().result(patience),)
+        with _turn:
+            return draw(*answers)
     except NotYet:
         return mo.md("*waiting for the model to finish its step …*")
+    except NoRunError:
+        return mo.md("*there is no model to look at*")
+    except CancelledError:
+        return mo.md("*this model was put aside for another one*")
     except Exception as error:
         return trouble(error)
+
+
+_turn = threading.RLock()
+"""Pictures are drawn one after the other: several threads that draw leave no time to the one that trains."""
 
 
 def _paint(
@@ -234,12 +246,12 @@ def _paint(
                 return
             continue
         version, is_drawn = newer, True
-        began = time.perf_counter()
+        began = time.thread_time()
         picture = _drawn(draw, ask, None)
         if is_over():
             return
         mo.output.replace(picture)
-        pause_until = time.perf_counter() + max(every, (time.perf_counter() - began) / SHARE_OF_DRAWING)
+        pause_until = time.perf_counter() + max(every, (time.thread_time() - began) / SHARE_OF_DRAWING)
         while not is_over() and (left := pause_until - time.perf_counter()) > 0:
             time.sleep(min(left, 0.1))
 

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from picochat.train.desk import ControllerState, Desk
+from picochat.train.desk import ControllerState, Desk, NoRunError
 from picochat.train.events import Event
 from picochat.train.history import History
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
+
+__all__ = ["Controller", "ControllerState", "NoRunError", "attach", "replace"]
 
 T = TypeVar("T")
 

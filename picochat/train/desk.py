@@ -22,6 +22,10 @@ IDLE_SECONDS = 0.25
 T = TypeVar("T")
 
 
+class NoRunError(RuntimeError):
+    """Something was asked of a run that could not be built."""
+
+
 class Desk:
     """Commands on one side, the run on the other. Only the worker touches the run.
 
@@ -116,9 +120,9 @@ class Desk:
         self._set_state("failed" if self.error else "finished")
 
     def open_run(self) -> Run:
-        """Return the run; RuntimeError if it could not be built."""
+        """Return the run; NoRunError if it could not be built."""
         if self.run is None:
-            raise RuntimeError("there is no run") from self.error
+            raise NoRunError("there is no run") from self.error
         return self.run
 
     def told(self, do: Callable[[Run], Event | None]) -> Event | None:

@@ -19,8 +19,8 @@ SMALL = [
     *("--eval-tokens", "200", "--eval-every", "50", "--sample-every", "100", "--save-every", "20"),
     *("--device", "cpu", "--prompts", "the cat"),
 ]
-ANSWER = 5.0
-"""Seconds that a control may take here at most; on a machine with nothing else to do it is under 0.3."""
+ANSWER = 20.0
+"""Seconds that a control may take here at most, on a machine that may have much else to do."""
 
 
 @pytest.fixture
@@ -51,13 +51,21 @@ def training_points(page: Notebook) -> int:
     return len(page.curve("loss", "training")[0])
 
 
-def test_every_control(open_notebook: OpenNotebook, tmp_path: Path):
-    page = open_notebook("pretrain", "--steps", "400")
-    page.until(lambda: is_ready(page), "the built-in world is ready", 240)
+def test_it_opens_on_the_built_in_world(open_notebook: OpenNotebook):
+    page = open_notebook("pretrain")
+    page.until(lambda: is_ready(page), "the built-in world is ready", 600)
     page.until(lambda: len(page.figures()) == 10, "all pictures are drawn")
+    assert "step 0 of 300" in page.text()
     assert "runs/pretrain-1" in page.text().replace("\\", "/")
     page.until(lambda: page.curve("loss", "validation")[0] == [0], "the untrained model is measured")
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
 
+
+def test_every_control(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "4000", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.until(lambda: len(page.figures()) == 10, "all pictures are drawn")
     page.press("Step 1")
     page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
     page.press("Step 10")
@@ -81,7 +89,7 @@ def test_every_control(open_notebook: OpenNotebook, tmp_path: Path):
 
     changes_are_marked(page)
     time_travel(page)
-    save_and_reset(page, tmp_path)
+    save_and_reset(page, small_text)
     page.check()
 
 
@@ -92,7 +100,7 @@ def controls_answer(page: Notebook) -> dict[str, float]:
     def measure(name: str, act, is_shown) -> None:
         began = time.monotonic()
         act()
-        page.until(is_shown, name, ANSWER * 4)
+        page.until(is_shown, name, ANSWER)
         latencies[name] = time.monotonic() - began
 
     def title() -> str:
@@ -249,10 +257,11 @@ def open_form(page: Notebook) -> None:
 
 def test_a_mistake_is_told_on_the_page(small_text: Path, open_notebook: OpenNotebook):
     page = open_notebook("pretrain", "--data", "missing.txt")
-    page.until(lambda: "missing.txt: no such file or folder" in page.text(), "the mistake")
+    mistake = page.page.get_by_text("missing.txt: no such file or folder")
+    page.until(mistake.count, "the mistake is told")
     open_form(page)
     page.page.get_by_label("text (txt, jsonl, parquet)").fill("text.txt")
     page.page.get_by_label("vocabulary").fill("300")
     page.press("Build this model")
     page.until(lambda: is_ready(page), "mended")
-    assert "no such file" not in page.text()
+    page.until(lambda: not mistake.count(), "and it is told no longer")

@@ -1,0 +1,99 @@
+"""What is marked on curves, health curves, samples."""
+
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picochat.plots.curves import MAX_POINTS, Curve, loss_figure
+from picochat.plots.samples import sample_html, thin_out
+from picochat.plots.training import HEALTHY_RATIO, mark_changes, mark_place, ratio_figure
+
+CURVE = Curve(name="train", steps=[1, 2, 3, 4], values=[4.0, 3.0, 2.0, 1.0])
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+def test_marks_stand_on_the_curve(is_log: bool):
+    figure = loss_figure([CURVE], smooth_over=1, log_x=is_log, log_y=is_log)
+    assert mark_changes(figure, CURVE, [(2, "lr ×0.5"), (3, "<b>")]) is figure
+    mark_place(figure, CURVE, 4, "")
+    _, changes, place = figure.data
+    assert (list(changes.x), list(changes.y)) == ([2, 3], [3.0, 2.0])
+    assert list(changes.text) == ["lr ×0.5", "&lt;b&gt;"]
+    assert (list(place.x), list(place.y)) == ([4], [1.0])
+    assert changes.marker.symbol != place.marker.symbol, "told apart without colour"
+    assert not figure.layout.shapes
+
+
+def test_nothing_is_marked_on_a_curve_that_is_not_there():
+    figure = loss_figure([Curve(name="a", steps=[], values=[])])
+    mark_changes(figure, Curve(name="a", steps=[], values=[]), [(2, "x")])
+    mark_place(figure, CURVE, 2, "")
+    assert [trace.name for trace in figure.data] == ["a", "shown below"]
+
+
+def test_ratios_stand_beside_what_is_right():
+    figure = ratio_figure([Curve(name="head", steps=[1, 11], values=[0.1, 0.01])])
+    ratio, right = figure.data
+    assert list(ratio.y) == [0.1, 0.01]
+    assert (list(right.x), list(right.y)) == ([1, 11], [HEALTHY_RATIO] * 2)
+    assert figure.layout.template.layout.yaxis.type == "log"
+    assert len(ratio_figure([Curve(name="head", steps=[], values=[])]).data) == 1
+
+
+def test_long_curves_are_drawn_quickly():
+    """100,000 steps as the page draws them: thinned out, spikes kept, well within a repaint."""
+    values = np.random.default_rng(0).normal(3, 0.1, 100_000)
+    values[54_321] = 40.0
+    curve = Curve(name="train", steps=np.arange(100_000), values=values)
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        figure = mark_changes(loss_figure([curve], smooth_over=100), curve, [(500, "x")])
+        size = len(figure.to_json())
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5
+    assert size < 200_000
+    assert all(len(trace.x) <= MAX_POINTS for trace in figure.data)
+    assert max(figure.data[0].y) == 40.0
+
+
+class Cells(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+def test_samples_are_a_table_of_steps_and_prompts():
+    nasty = '<script>alert("x")</script>\x1b[31m & "so"\non'
+    source = sample_html([(0, "a", "x"), (0, "<b>", nasty), (20, "a", "y")])
+    cells = Cells()
+    cells.feed(source)
+    shown = nasty.replace("\x1b", "\\u001b")
+    assert cells.rows == [["step", "a …", "<b> …"], ["20", "y", ""], ["0", "x", shown]]
+    assert cells.tags == {"div", "table", "tr", "th", "td"}
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True), st.integers(2, 12))
+def test_thinning_keeps_the_ends(steps: list[int], most: int):
+    steps.sort()
+    kept = thin_out(steps, most)
+    assert len(kept) == min(len(steps), most)
+    assert (kept[0], kept[-1]) == (steps[0], steps[-1])
+    assert kept == sorted(set(kept))
+    assert set(kept) <= set(steps)

@@ -1,0 +1,78 @@
+"""Looks at a run in training: at the model as it is, and as it was saved."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from picochat.eval.look import look_at
+from picochat.train.controller import Controller
+from picochat.train.load import load
+from picochat.train.looks import Looks
+
+
+@pytest.fixture
+def controller(tmp_path, begin) -> Iterator[Controller]:
+    controller = Controller(lambda: begin(tmp_path, steps=9, save_every=3, keep=9))
+    yield controller
+    controller.close()
+    controller.join(20)
+
+
+def settle(controller: Controller, step: int) -> None:
+    end = time.monotonic() + 20
+    while controller.state not in ("paused", "finished") or controller.progress[0] < step:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_it_changes_as_the_model_trains_and_goes_back(tmp_path, controller):
+    looks = Looks(controller)
+    first = looks.ask("the cat").result(20)
+    assert first.step == 0
+    controller.step(9)
+    settle(controller, 9)
+    now = looks.ask("the cat").result(20)
+    assert now.step == 9
+    assert not np.allclose(first.attention_LHTT, now.attention_LHTT)
+    for at, saved in ((3, 3), (5, 3), (8, 6), (100, 9), (1, 3)):
+        back = looks.ask("the cat", at).result(20)
+        assert back.step == saved
+        again = look_at(*load(tmp_path / "a" / "checkpoints" / f"step-{saved:08d}"), "the cat", step=saved)
+        np.testing.assert_array_equal(back.loss_T, again.loss_T)
+        np.testing.assert_array_equal(back.attention_LHTT, again.attention_LHTT)
+    np.testing.assert_array_equal(looks.ask("the cat", 9).result(20).loss_T, now.loss_T)
+
+
+def test_equal_questions_are_asked_once(controller):
+    looks = Looks(controller)
+    settle(controller, 0)
+    asked = [looks.ask("the cat") for _ in range(4)]
+    assert all(answer is asked[0] for answer in asked)
+    assert looks.ask("a dog") is not asked[0]
+    assert looks.ask("the cat").result(20).tokens == asked[0].result(20).tokens
+    controller.step()
+    settle(controller, 1)
+    assert looks.ask("the cat").result(20).step == 1
+
+
+def test_looking_changes_nothing(tmp_path, controller, whole_curves, begin, curve):
+    """The curve with a look between any two steps is that without."""
+    other = begin(tmp_path, "b", steps=9, save_every=3)
+    for _ in other:
+        pass
+    looks = Looks(controller)
+    for step in range(9):
+        controller.step()
+        looks.ask("the cat", at=step if step > 4 else None).result(20)
+        settle(controller, step + 1)
+    assert controller.directory is not None
+    assert curve(controller.directory) == curve(other.directory)
+
+
+def test_a_checkpoint_that_is_not_there_yet(controller):
+    looks = Looks(controller)
+    settle(controller, 0)
+    assert looks.saved_step(5) is None
+    assert looks.ask("the cat", 5).result(20).step == 0
