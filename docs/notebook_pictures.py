@@ -43,7 +43,14 @@ class Picture:
 
 
 PICTURES = {
-    "tokenizer": Picture(ready="Tokenizer"),
+    "tokenizer": Picture(
+        ready="merges learned",
+        parts=(
+            "h2:has-text('Your text as tokens')",
+            "h2:has-text('What a larger vocabulary buys')",
+            "h2:has-text('Two tokenizers')",
+        ),
+    ),
     "pretrain": Picture(
         args=("--run", "demo-pretrain", "--resume"),
         ready="finished",
@@ -61,7 +68,16 @@ PICTURES = {
         press=(("Step 1", "token by token"),),
         parts=("h2:has-text('One step, opened')", "h3:has-text('token by token')"),
     ),
-    "eval": Picture(ready="demo"),
+    "eval": Picture(
+        args=("--load", "demo-sft", "demo", "--max-problems", "50"),
+        ready="Measure",
+        press=(("Measure", "measured ("),),
+        parts=(
+            "h2:has-text('The scores')",
+            "h2:has-text('Where two of them differ')",
+            "h2:has-text('Problem by problem')",
+        ),
+    ),
 }
 
 
@@ -105,6 +121,9 @@ def take(browser: "Browser", name: str, folder: Path, out: Path, *, is_dark: boo
             viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark" if is_dark else "light"
         )
         page.goto(f"http://127.0.0.1:{port}")
+        if picture.press:
+            button = page.get_by_role("button", name=picture.press, exact=True)
+            button.click(timeout=PATIENCE * 1000)
         page.get_by_text(picture.ready).first.wait_for(timeout=PATIENCE * 1000)
         for label, text in picture.fill:
             page.get_by_role("textbox", name=label).fill(text)

@@ -276,7 +276,11 @@ def _(
             sampling=SamplingOptions(
                 temperature=temperature.value, seed=options.sampling.seed or 0, max_tokens=max_tokens.value
             ),
-            **{name: paths for name, paths in own.items() if name != BITS},
+            arc=own["arc"],
+            mmlu=own["mmlu"],
+            gsm8k=own["gsm8k"],
+            tools=own["tools"],
+            qa=own["qa"],
         )
         jobs = [job for job in asked.jobs(BadRows.of("stop")) if job.task.name in tasks.value]
         return Plan(
@@ -415,7 +419,7 @@ def difference_view(found: Findings, first: str | None, second: str | None) -> m
     pair = pick(found, first, second)
     if len(pair) < 2:
         return mo.md("*Choose two models that were measured.*")
-    parts = [
+    parts: list[object] = [
         comparison.agreement_figure(
             compare.agreements(*pair),
             first=pair[0].name,
@@ -507,7 +511,9 @@ def _(browsed, containing, first, found, kind, page, second, session, work):
 
 
 @app.function
-def examples_view(models: list[ModelScores], task: str, kind: str, containing: str, page: int) -> mo.Html:
+def examples_view(
+    models: list[ModelScores], task: str, kind: browser.Kind, containing: str, page: int
+) -> mo.Html:
     """Return a page of single problems."""
     models = [model for model in models if task in model.tasks]
     if not models:
@@ -548,7 +554,7 @@ def _(found, report_button, report_path, runs_dir, work):
                 _said = mo.callout(mo.md(f"Wrote `{report_path.value}`."), kind="success")
             except (OSError, UserError) as _error:
                 _said = mo.callout(mo.plain_text(str(_error)), kind="danger")
-    _said
+    mo.vstack([_said])
     return
 
 
@@ -633,7 +639,8 @@ def curves_view(watch: Watch, metric: str, *, smooth_over: int, log_x: bool, log
     for place, run in enumerate(watch.runs):
         steps, values = run.curve(metric)
         if len(steps):
-            curves.append(Curve(name=run.name, steps=steps, values=values, series=place))
+            curve = Curve(name=run.name, steps=steps.tolist(), values=values.tolist(), series=place)
+            curves.append(curve)
     figure = loss_figure(curves, smooth_over=smooth_over, y_title=metric, log_x=log_x, log_y=log_y)
     return mo.vstack([figure, runs_table(watch.runs)])
 
@@ -691,10 +698,26 @@ def samples_view(watch: Watch, name: str | None) -> mo.Html:
         return mo.md("*No sample yet.*")
     prompts = list(dict.fromkeys(prompt for _, prompt, _ in samples))
     texts = {(step, prompt): text for step, prompt, text in samples}
-    rows = []
-    for step in sorted({step for step, _, _ in samples}, reverse=True)[:6]:
-        rows.append((f"{step}", [texts.get((step, prompt), "") for prompt in prompts]))
+    steps = sorted({step for step, _, _ in samples}, reverse=True)
+    rows = [(str(step), [texts.get((step, prompt), "") for prompt in prompts]) for step in steps[:6]]
     return mo.Html(tables.table_html(["step", *prompts], rows))
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## What to try next
+
+    - Measure one run at several steps: which task is learned first, and which never?
+    - Ask for 8 answers per problem at temperature 0.8, and see how much more often one of them is right.
+    - Look for a problem that fine-tuning *lost*: part 6, *changed*.
+    - Give the models your own problems, in the formats that `picochat eval gsm8k --help` and its relatives
+      name.
+
+    The same as a batch: `python notebooks/eval.py -- --load RUN --html report.html`. The options are those of
+    `picochat eval all`.
+    """)
+    return
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def _(options):
         )
         .form(submit_button_label="Learn")
     )
-    source
+    mo.vstack([source])
     return (source,)
 
 
@@ -343,7 +343,7 @@ def _(lesson, tokenizer):
         show_column_summaries=False,
         label="All merges in the order they were learned. Choose one to see below what it is made of.",
     )
-    merge_table
+    mo.vstack([merge_table])
     return (merge_table,)
 
 
@@ -467,7 +467,7 @@ def _(rival, rival_error, text, tokenizer):
         )
     else:
         _view = side_by_side(tokenizer, rival, text.value)
-    _view
+    mo.vstack([_view])
     return
 
 
@@ -594,7 +594,23 @@ def _(chosen, folder, save, tokenizer):
             )
     else:
         _said = mo.md("Not saved yet.")
-    _said
+    mo.vstack([_said])
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    ## What to try next
+
+    - Learn from a text in your own language, or from code, and look at the hard cases again.
+    - Save that tokenizer, choose the built-in world again, and set the two side by side in part 6.
+    - Type a word that the text never held. How many tokens does it take?
+    - Go on: `notebooks/pretrain.py` trains a model. Without a tokenizer of yours it learns one by itself.
+
+    The same as a batch: `python notebooks/tokenizer.py -- --data TEXT --vocab-size 4096 --out tok`. The
+    options are those of `picochat tokenizer train`.
+    """)
     return
 
 

@@ -155,6 +155,7 @@ def ancestry_figure(tokenizer: "Tokenizer", parts: "Sequence[Part]", *, title: s
             branchvalues="total",
             sort=False,
             tiling={"orientation": "v"},
+            leaf={"opacity": 1},
             marker={"colors": [style.color(part.id * 3 + part.id // 7) for part in parts]},
             texttemplate="%{label}<br>%{customdata}",
             textfont={"color": "#111111"},

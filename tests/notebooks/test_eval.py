@@ -32,17 +32,17 @@ def save_model(folder: Path, seed: int) -> None:
     tokenizer.save(folder)
 
 
-def write_problems(folder: Path) -> list[str]:
+def write_problems(folder: Path, count: int = 6) -> list[str]:
     """Write a small file per task; return the options that name them."""
     arc = [
         {"id": f"a{i}", "question": f"q{i}?", "choices": ["x", "yy", "zzz"], "answer_key": "ABC"[i % 3]}
-        for i in range(6)
+        for i in range(count)
     ]
     rows = {
         "arc": arc,
-        "gsm8k": [{"question": f"{i}+1?", "answer": f"#### {i + 1}"} for i in range(6)],
-        "tools": [{"prompt": "1+1?", "expected_answer": 2, "requires_tool": True}] * 6,
-        "qa": [{"question": f"who {i}?", "answer": f"name{i}"} for i in range(6)],
+        "gsm8k": [{"question": f"{i}+1?", "answer": f"#### {i + 1}"} for i in range(count)],
+        "tools": [{"prompt": "1+1?", "expected_answer": 2, "requires_tool": True}] * count,
+        "qa": [{"question": f"who {i}?", "answer": f"name{i}"} for i in range(count)],
     }
     options = []
     for task, some in rows.items():

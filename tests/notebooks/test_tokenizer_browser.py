@@ -16,6 +16,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 TEXT = "the cat sat on the mat, and the hat is that of the cat\n\nthe dog sat on the log in the fog\n\n" * 3
 
 
+def says(notebook: "Notebook", text: str, seconds: float = 180) -> None:
+    """Wait until the page says something."""
+    notebook.page.get_by_text(text).first.wait_for(timeout=1000 * seconds)
+
+
 def boxes(notebook: "Notebook") -> list[list[str]]:
     """Return the tokens of each view of tokens on the page, from the top."""
     return notebook.page.locator("div.pc-tokens").evaluate_all(
@@ -27,7 +32,7 @@ def boxes(notebook: "Notebook") -> list[list[str]]:
 def notebook(open_notebook: "OpenNotebook", tmp_path: Path) -> "Notebook":
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     notebook = open_notebook("tokenizer", "--data", "text.txt", "--vocab-size", "300")
-    notebook.page.get_by_text("merges learned").wait_for()
+    notebook.page.get_by_text("merges learned").wait_for(timeout=180_000)
     notebook.until(lambda: len(notebook.figures()) >= 4, "the figures")
     return notebook
 
@@ -70,7 +75,7 @@ def test_every_control(notebook: "Notebook", tmp_path: Path):
     made.press("ArrowRight")
     notebook.until(lambda: len(boxes(notebook)[1]) < num_bytes, "one merge")
     made.press("End")
-    notebook.until(lambda: "No merge is left" in notebook.text(), "the finished tokens")
+    says(notebook, "No merge is left")
     assert stepper.locator(".ring").count() == 0
 
     # A token of the table, taken apart.
@@ -89,19 +94,19 @@ def test_every_control(notebook: "Notebook", tmp_path: Path):
     notebook.until(lambda: page.locator(".ring").count() > 4, "rings where they differ")
     tokenizer.save(tmp_path)
     page.locator("select", has_text="a saved tokenizer").select_option("a saved tokenizer")
-    notebook.until(lambda: "Name a folder" in notebook.text(), "the request for a folder")
+    says(notebook, "Name a folder")
     path = page.get_by_placeholder("a folder, a tokenizer.json or a run")
     path.fill("nowhere")
     path.press("Enter")
-    notebook.until(lambda: "no run called 'nowhere'" in notebook.text(), "the complaint")
+    says(notebook, "no run called 'nowhere'")
     path.fill(str(tmp_path))
     path.press("Enter")
-    notebook.until(lambda: "the other, 272 ids" in notebook.text(), "the saved tokenizer")
+    says(notebook, "the other, 272 ids")
 
     # What looks like a control token stays text.
     trick = page.locator('marimo-text[data-initial-value*="user_end"] input')
     trick.fill("<|bos|>" * 3)
-    notebook.until(lambda: "0 of them special" in notebook.text(), "the proof")
+    says(notebook, "0 of them special")
     as_text, as_turn = boxes(notebook)[-2:]
     assert "<|bos|>" not in as_text
     assert [box for box in as_turn if len(box) > 5] == [
@@ -118,18 +123,15 @@ def test_learn_again_and_save(notebook: "Notebook", tmp_path: Path):
     (tmp_path / "other.txt").write_text("zum Zoo, zum Zoo, zum Zoo zum", encoding="utf-8")
     page.get_by_placeholder("the built-in world").fill("nowhere.txt")
     notebook.press("Learn")
-    notebook.until(lambda: "no such file or folder" in notebook.text(), "the complaint")
+    says(notebook, "no such file or folder")
     page.get_by_placeholder("the built-in world").fill("other.txt")
     notebook.press("Learn")
-    notebook.until(
-        lambda: "29\n" in notebook.text() and "characters read" in notebook.text(), "the new lesson"
-    )
-    notebook.until(lambda: "Not saved yet" in notebook.text(), "the end of the page")
+    page.get_by_text("29", exact=True).first.wait_for(timeout=180_000)  # characters read
+    says(notebook, "Not saved yet")
     folder = page.locator("marimo-text", has_text="folder").last.locator("input")
     folder.fill("mine/tok")
     folder.press("Enter")
     notebook.press("Save the tokenizer")
-    notebook.until(lambda: "Saved" in notebook.text(), "the confirmation")
+    says(notebook, "picochat pretrain --tokenizer mine/tok --data other.txt")
     saved = Tokenizer.load(tmp_path / "mine/tok")
     assert saved.token_bytes(saved.encode(" Zoo")[0]) == b" Zoo"
-    assert "picochat pretrain --tokenizer mine/tok --data other.txt" in notebook.text()
