@@ -160,6 +160,12 @@ def running(models: dict[str, Served], limits: Limits | None = None, **options: 
             server.should_exit = True
             thread.join(timeout=30)
             assert not thread.is_alive()
+            check_threads_are_gone()
+
+
+def check_threads_are_gone() -> None:
+    """A server that has ended leaves nothing behind."""
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("picochat-")]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -56,7 +56,7 @@ def rate(port: int, num_clients: int) -> float:
 
 @pytest.mark.slow
 def test_eight_clients_get_three_times_as_much(demo_sized: Path):
-    with command("--load", str(demo_sized), "--device", "cpu", OMP_NUM_THREADS="1") as (_, url):
+    with command("--load", str(demo_sized), "--device", "cpu", "--quiet", OMP_NUM_THREADS="1") as (_, url):
         port = int(url.rpartition(":")[2])
         rate(port, 8)
         pairs = [(rate(port, 1), rate(port, 8)) for _ in range(7)]
