@@ -168,8 +168,9 @@ class Batcher:
                 self._step()
         except Exception:
             log.exception("the decoder has died")
-            self.has_died = True
-            tickets = {ticket for ticket, _ in self._tickets.values()} | set(self._submitted)
+            with self._changed:
+                self.has_died = True
+                tickets = {ticket for ticket, _ in self._tickets.values()} | set(self._submitted)
             self._tickets.clear()
             for ticket in tickets:
                 self._call(ticket.fail, _dead())
