@@ -72,6 +72,7 @@ class Scripted(torch.nn.Module):
         self.config = ModelConfig.from_depth(1, vocab_size=vocab_size, sequence_len=context)
         self.compute_dtype = torch.float32
         self.device = torch.device("cpu")
+        self.kernels = "plain"
         self.script = script
         self.num_prompt = 0
         self.seconds = seconds
