@@ -42,7 +42,8 @@ SURFACE = {
     "length_weight target_length reward log_groups",
     "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
     "max_tokens stop thinking_budget",
-    "serve": "load host port api_key allow_host device dtype max_batch max_queue max_body timeout drain",
+    "serve": "load host port api_key allow_host device dtype max_batch max_queue max_body timeout drain "
+    "quiet",
     "workbench": "load runs_dir chats_dir device dtype",
     "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
     "eval arc": f"{EVAL_TASK} scoring",

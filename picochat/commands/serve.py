@@ -1,13 +1,17 @@
 """`picochat serve`: models over HTTP, and a chat page."""
 
+import logging
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from picochat.errors import UserError
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from picochat.serve.app import Limits
     from picochat.serve.connection import HttpServer
 
@@ -44,6 +48,8 @@ class Serve:
     """Seconds from a request to the end of its answer."""
     drain: int = 30
     """Seconds that running answers get to complete after Ctrl-C."""
+    quiet: bool = False
+    """Do not print a line for each request (its route, status and duration; never its text)."""
 
     def execute(self) -> None:
         """Load the models and serve until Ctrl-C."""
@@ -62,11 +68,14 @@ class Serve:
 
             models = load_models(self.load, device=self.device, dtype=self.dtype)
             app = create_app(models, limits, host=self.host, allowed_hosts=self.allow_host, api_key=api_key)
+            if not self.quiet:
+                logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+                logging.getLogger("picochat.serve").setLevel(logging.INFO)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"serving {', '.join(models)} at http://{shown}:{port} (Ctrl-C ends)", flush=True)
+            line = f"serving {', '.join(models)} at http://{shown}:{port} (Ctrl-C ends)"
             try:
-                self._server(app).run([listener])
+                self._server(app, lambda: print(line, flush=True)).run([listener])
             finally:
                 app.state.server.close()
             print("stopped")
@@ -102,7 +111,7 @@ class Serve:
         except OSError as error:
             raise UserError(f"can not listen on {self.host}, port {self.port}: {error.strerror}") from error
 
-    def _server(self, app) -> "HttpServer":
+    def _server(self, app: "Starlette", on_start: Callable[[], None]) -> "HttpServer":
         import uvicorn
 
         from picochat.serve.connection import Connection, HttpServer
@@ -120,4 +129,4 @@ class Serve:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_graceful_shutdown=self.drain,
         )
-        return HttpServer(config)
+        return HttpServer(config, on_start)

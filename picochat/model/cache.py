@@ -1,6 +1,7 @@
 """Keys and values of the tokens a model has read, so that the next token costs one position.
 
-B: rows (sequences), G: key/value heads, C: capacity in tokens, K: channels of a head, T: new tokens.
+B: rows (sequences), R: rows there is room for, G: key/value heads, C: capacity in tokens, K: channels of a
+head, T: new tokens.
 """
 
 from collections.abc import Iterable
@@ -31,20 +32,21 @@ class KVCache:
         self.capacity = capacity or config.sequence_len
         self.max_rows = max_rows or batch_size
         shape = (config.n_layer, self.max_rows, config.n_kv_head, self.capacity, config.head_dim)
-        self._keys_LBGCK = torch.zeros(shape, device=device, dtype=dtype)
-        self._values_LBGCK = torch.zeros(shape, device=device, dtype=dtype)
+        self.key_rows_LRGCK = torch.zeros(shape, device=device, dtype=dtype)
+        self.value_rows_LRGCK = torch.zeros(shape, device=device, dtype=dtype)
+        """The buffers as they were allocated, contiguous; the rows there are come first."""
         self.lengths: list[int] = [0] * batch_size
         """Tokens held by each row."""
 
     @property
     def keys_LBGCK(self) -> torch.Tensor:
         """The keys of the rows there are, a view."""
-        return self._keys_LBGCK[:, : self.batch_size]
+        return self.key_rows_LRGCK[:, : self.batch_size]
 
     @property
     def values_LBGCK(self) -> torch.Tensor:
         """The values of the rows there are, a view."""
-        return self._values_LBGCK[:, : self.batch_size]
+        return self.value_rows_LRGCK[:, : self.batch_size]
 
     @property
     def batch_size(self) -> int:
@@ -54,7 +56,7 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         """Memory of the buffers in bytes."""
-        return 2 * self._keys_LBGCK.numel() * self._keys_LBGCK.element_size()
+        return 2 * self.key_rows_LRGCK.numel() * self.key_rows_LRGCK.element_size()
 
     def write(self, layer: int, keys_BTGK: torch.Tensor, values_BTGK: torch.Tensor) -> None:
         """Store T new keys and values per row behind the row's tokens. Lengths are advanced by `advance`."""
@@ -77,7 +79,7 @@ class KVCache:
 
     def positions(self, num_new: int) -> torch.Tensor:
         """Return the positions (B, T) that the next `num_new` tokens of each row take."""
-        device = self._keys_LBGCK.device
+        device = self.key_rows_LRGCK.device
         return torch.tensor(self.lengths, device=device)[:, None] + torch.arange(num_new, device=device)
 
     def advance(self, num_new: list[int]) -> None:
@@ -97,8 +99,8 @@ class KVCache:
         (length,) = other.lengths
         assert length <= self.capacity
         row = self.batch_size
-        self._keys_LBGCK[:, row, :, :length] = other.keys_LBGCK[:, 0, :, :length]
-        self._values_LBGCK[:, row, :, :length] = other.values_LBGCK[:, 0, :, :length]
+        self.key_rows_LRGCK[:, row, :, :length] = other.keys_LBGCK[:, 0, :, :length]
+        self.value_rows_LRGCK[:, row, :, :length] = other.values_LBGCK[:, 0, :, :length]
         self.lengths.append(length)
 
     def drop(self, rows: Iterable[int]) -> list[int]:
@@ -107,8 +109,8 @@ class KVCache:
         for row in sorted(rows, reverse=True):
             last, length = len(order) - 1, self.lengths[-1]
             if row != last:
-                self._keys_LBGCK[:, row, :, :length] = self._keys_LBGCK[:, last, :, :length]
-                self._values_LBGCK[:, row, :, :length] = self._values_LBGCK[:, last, :, :length]
+                self.key_rows_LRGCK[:, row, :, :length] = self.key_rows_LRGCK[:, last, :, :length]
+                self.value_rows_LRGCK[:, row, :, :length] = self.value_rows_LRGCK[:, last, :, :length]
                 order[row], self.lengths[row] = order[last], length
             order.pop()
             self.lengths.pop()
@@ -123,8 +125,8 @@ class KVCache:
         """Return a cache that holds copies of the given rows, in that order (repetition allowed)."""
         other = object.__new__(KVCache)
         other.config, other.capacity, other.max_rows = self.config, self.capacity, len(rows)
-        index = torch.tensor(rows, device=self._keys_LBGCK.device)
-        other._keys_LBGCK = self._keys_LBGCK.index_select(1, index)
-        other._values_LBGCK = self._values_LBGCK.index_select(1, index)
+        index = torch.tensor(rows, device=self.key_rows_LRGCK.device)
+        other.key_rows_LRGCK = self.key_rows_LRGCK.index_select(1, index)
+        other.value_rows_LRGCK = self.value_rows_LRGCK.index_select(1, index)
         other.lengths = [self.lengths[row] for row in rows]
         return other

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -32,6 +32,7 @@ from picochat.serve.sse import PING, EventStream, JsonResponse, Late, to_events
 PAGE = Path(__file__).parent / "static"
 PING_SECONDS = 15.0
 """So often does a silent stream say that it is alive."""
+Result = TypeVar("Result")
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -61,8 +62,8 @@ class Server:
         )
         self._models = models
         self._limits = limits
-        # Parsing and tokenizing a megabyte takes too long for the event loop.
-        self._parser = ThreadPoolExecutor(1, thread_name_prefix="picochat-parse")
+        # Tokenizing a megabyte takes too long for the event loop, and so does writing one as JSON.
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="picochat-json")
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -76,7 +77,7 @@ class Server:
     def close(self) -> None:
         """End the server's threads."""
         self.batcher.close()
-        self._parser.shutdown(cancel_futures=True)
+        self._helper.shutdown(cancel_futures=True)
 
     async def health(self, request: Request) -> Response:
         """`GET /health`."""
@@ -121,10 +122,7 @@ class Server:
         self.batcher.check_any_room()
         body = await self._read_body(request)
 
-        def understand() -> Ask:
-            return parse(parse_object(body), self._models)
-
-        ask = await asyncio.get_running_loop().run_in_executor(self._parser, understand)
+        ask = await self._help(lambda: parse(parse_object(body), self._models))
         writer = writer_class(ask)
         ticket = Ticket(ask.model.name, ask.rows)
         self.batcher.submit(ticket)
@@ -151,7 +149,11 @@ class Server:
         async for news in self._news(ticket):
             for index, event in news:
                 writer.read(index, event)
-        return JsonResponse(writer.answer)
+        return await self._help(lambda: JsonResponse(writer.answer))
+
+    async def _help(self, work: Callable[[], Result]) -> Result:
+        """Do what takes long beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._helper, work)
 
     async def _news(self, ticket: Ticket) -> AsyncIterator[list[Any]]:
         """Yield the ticket's events, and measure how long they take."""

@@ -132,7 +132,7 @@ class Batcher:
     def check_room(self, model: str, num_rows: int = 1) -> None:
         """Raise ApiError if no more rows are taken for this model now."""
         if self.has_died:
-            raise ApiError(500, "decoder_died", "the decoder has died; the server's log says why")
+            raise _dead()
         if self._is_closing:
             raise ApiError(503, "shutting_down", "the server is going down")
         if self._num_rows[model] + num_rows > self.capacity:
@@ -166,13 +166,14 @@ class Batcher:
         try:
             while self._take_in():
                 self._step()
-        except Exception as error:
+        except Exception:
             log.exception("the decoder has died")
-            self.has_died = True
-            tickets = {ticket for ticket, _ in self._tickets.values()} | set(self._submitted)
+            with self._changed:
+                self.has_died = True
+                tickets = {ticket for ticket, _ in self._tickets.values()} | set(self._submitted)
             self._tickets.clear()
             for ticket in tickets:
-                self._call(ticket.fail, error)
+                self._call(ticket.fail, _dead())
 
     def _take_in(self) -> bool:
         """Wait for work; take what was submitted and cancelled. Return whether to go on."""
@@ -235,3 +236,7 @@ class Batcher:
         except RuntimeError:
             # The loop was closed under us: a second Ctrl-C. Nobody is left to tell.
             log.debug("the event loop is closed")
+
+
+def _dead() -> ApiError:
+    return ApiError(500, "decoder_died", "the decoder has died; the server's log says why")

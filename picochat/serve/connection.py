@@ -6,7 +6,8 @@ raises the signal that ended it once more.
 
 import asyncio
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -73,7 +74,16 @@ def _stop(timer: asyncio.TimerHandle | None) -> None:
 
 class HttpServer(uvicorn.Server):
     """A server whose `run` returns after SIGINT or SIGTERM, when the answers that run are complete; after a
-    second SIGINT at once."""
+    second SIGINT at once. `on_start` is called when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._on_start()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

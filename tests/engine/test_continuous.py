@@ -62,12 +62,11 @@ def test_rows_that_come_and_go_equal_the_same_rows_alone(engine: Engine, max_row
     kinds = (GREEDY, SAMPLED, PENALISED, CALL)
     rows = [
         engine.new_row(
-            prompt(engine, text, call=options is CALL),
-            replace(options, max_tokens=options.max_tokens - 2 * i),
+            prompt(engine, TEXTS[i % len(TEXTS)], call=options is CALL),
+            replace(options, max_tokens=options.max_tokens - i),
             num_logprobs=i % 3,
         )
-        for i, text in enumerate(TEXTS)
-        for options in kinds
+        for i, options in enumerate(kinds * 3)
     ]
     happened = []
     for row in rows:
@@ -119,7 +118,8 @@ def test_a_shared_beginning_is_read_once(engine: Engine, monkeypatch: pytest.Mon
     forward = engine.model.forward
 
     def counting(ids_BT, **arguments):
-        widths.append(ids_BT.shape[1])
+        if ids_BT.shape[0] == 1:  # a prompt: four rows decode together
+            widths.append(ids_BT.shape[1])
         return forward(ids_BT, **arguments)
 
     monkeypatch.setattr(engine.model, "forward", counting)
@@ -130,7 +130,7 @@ def test_a_shared_beginning_is_read_once(engine: Engine, monkeypatch: pytest.Mon
     for row in rows:
         batch.add(row)
     finish(batch)
-    assert widths == [len(ids) - 1, 1, 1]
+    assert widths == [len(ids) - 1, 1]
     monkeypatch.undo()
     check(engine, rows)
 

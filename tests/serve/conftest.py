@@ -72,6 +72,7 @@ class Scripted(torch.nn.Module):
         self.config = ModelConfig.from_depth(1, vocab_size=vocab_size, sequence_len=context)
         self.compute_dtype = torch.float32
         self.device = torch.device("cpu")
+        self.kernels = "plain"
         self.script = script
         self.num_prompt = 0
         self.seconds = seconds
@@ -160,6 +161,12 @@ def running(models: dict[str, Served], limits: Limits | None = None, **options: 
             server.should_exit = True
             thread.join(timeout=30)
             assert not thread.is_alive()
+            check_threads_are_gone()
+
+
+def check_threads_are_gone() -> None:
+    """A server that has ended leaves nothing behind."""
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("picochat-")]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:

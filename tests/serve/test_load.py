@@ -108,7 +108,10 @@ async def measure(port: int, pid: int, seconds: float) -> tuple[Load, list[int]]
 
 
 def check(checkpoint: Path, seconds: float, warm_up: float) -> None:
-    with command("--load", str(checkpoint), "--device", "cpu", OMP_NUM_THREADS="1") as (process, url):
+    with command("--load", str(checkpoint), "--device", "cpu", "--quiet", OMP_NUM_THREADS="1") as (
+        process,
+        url,
+    ):
         port = int(url.rpartition(":")[2])
         asyncio.run(measure(port, process.pid, warm_up))
         load, samples = asyncio.run(measure(port, process.pid, seconds))
