@@ -10,7 +10,7 @@ widened as they are read. A row is computed the same way whatever its mates.
 import numba
 import numpy as np
 
-from picochat.kernels.compiled import compiled, exp32, f32, from_float32, pointer, to_float32
+from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, pointer, to_float32
 
 EPS = 1e-6
 WTE, Q, KEY, VALUE, OUT, UP, DOWN, GATE, TABLE = range(9)
@@ -56,7 +56,7 @@ def head(weight_OI, scale_O, x_BI, logits_BV, first, last):
     matrix(weight_OI, scale_O, x_BI, logits_BV, first, last)
     for b in range(x_BI.shape[0]):
         for v in range(first, last):
-            z = min(max(logits_BV[b, v] * f32(2 / 15), f32(-40.0)), f32(40.0))
+            z = clamp(logits_BV[b, v] * f32(2 / 15), f32(-40.0), f32(40.0))
             logits_BV[b, v] = f32(15.0) - f32(30.0) / (exp32(z) + f32(1.0))
 
 
@@ -92,18 +92,18 @@ def _attend(q_D, keys_GCK, values_GCK, first, length, scores, out_D):
     for h in range(H):
         g = h // (H // G)
         q_K, out_K = q_D[h * K : (h + 1) * K], out_D[h * K : (h + 1) * K]
-        largest = f32(-np.inf)
+        total = f32(0.0)
         for c in range(first, length):
             s = f32(0.0)
             for k in range(K):
                 s += q_K[k] * to_float32(keys_GCK[g, c, k])
             scores[c - first] = s * root
-            largest = max(largest, s * root)
-        total = f32(0.0)
+        # Of normed heads no score is over sqrt(K): no maximum has to be taken off.
         for c in range(length - first):
-            scores[c] = exp32(max(scores[c] - largest, f32(-80.0)))
+            scores[c] = exp32(clamp(scores[c], f32(-80.0), f32(80.0)))
             total += scores[c]
-        out_K[:] = f32(0.0)
+        for k in range(K):
+            out_K[k] = f32(0.0)
         for c in range(first, length):
             p = scores[c - first] / total
             for k in range(K):
@@ -133,13 +133,15 @@ def _add_value_embedding(gate, table, num_rows, ids_B, n_BD, like, gate_like, v_
             s = f32(0.0)
             for i in range(GATE_CHANNELS):
                 s += to_float32(gate_GI[g, i]) * n_BD[b, i]
-            weight = scale / (f32(1.0) + exp32(min(max(-s, f32(-80.0)), f32(80.0))))
+            weight = scale / (f32(1.0) + exp32(clamp(-s, f32(-80.0), f32(80.0))))
             for k in range(K):
                 v_BE[b, g * K + k] += weight * to_float32(table_PE[ids_B[b], g * K + k])
 
 
 @compiled
-def blocks(addresses, table_PD, table_scale_P, gate_like, lambdas, windows, ids_B, lengths_B, rope, keys, values):
+def blocks(
+    addresses, table_PD, table_scale_P, gate_like, lambdas, windows, ids_B, lengths_B, rope, keys, values
+):
     """Read one token per row into the cache; return the normed residual stream after the last block, (B, D).
 
     addresses (L, 9, 2), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
@@ -156,7 +158,8 @@ def blocks(addresses, table_PD, table_scale_P, gate_like, lambdas, windows, ids_
         for d in range(D):
             x_BD[b, d] = to_float32(table_PD[ids_B[b], d]) * scale
         _norm(x_BD[b], x0_BD[b])
-        x_BD[b] = x0_BD[b]
+        for d in range(D):
+            x_BD[b, d] = x0_BD[b, d]
     for layer in range(L):
         for b in range(B):
             for d in range(D):
@@ -185,7 +188,7 @@ def blocks(addresses, table_PD, table_scale_P, gate_like, lambdas, windows, ids_
         _product(addresses[layer, UP], table_PD, 4 * D, n_BD, up_BU)
         for b in range(B):
             for u in range(4 * D):
-                up_BU[b, u] = max(up_BU[b, u], f32(0.0)) ** 2
+                up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
         _product(addresses[layer, DOWN], table_PD, D, up_BU, n_BD)
         for b in range(B):
             for d in range(D):
