@@ -22,6 +22,10 @@ test *options:
 test-all *options:
     python -m pytest -m "slow or not slow" {{ options }}
 
+# speed against its targets: a table, and build/bench.json
+bench *options:
+    python -m tests.bench {{ options }}
+
 # style, format and types
 lint:
     python -m ruff check .

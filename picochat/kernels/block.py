@@ -1,11 +1,11 @@
 """The blocks of a model in training on CPU, with few passes over memory between the matrix products.
 
-Plain PyTorch goes over every tensor of a block some thirty times, forward and backward, and keeps most of what it
-makes for the backward pass. Here each stretch between two products is one pass, query, key and value are one
-product, and attention computes only tiles that the causal window lets through.
+Plain PyTorch goes over every tensor of a block some thirty times, forward and backward, and keeps most of
+what it makes for the backward pass. Here each stretch between two products is one pass, query, key and value
+are one product, and attention computes only tiles that the causal window lets through.
 
-B: rows, T: positions, N: B * T, D: width, H: query heads, G: key/value heads, R: H / G, K: channels of a head,
-E: G * K, U: width of the MLP, X: matrices of attention scores.
+B: rows, T: positions, N: B * T, D: width, H: query heads, G: key/value heads, R: H / G, K: channels of a
+head, E: G * K, U: width of the MLP, X: matrices of attention scores.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +29,8 @@ def training_hidden(model: GPT, ids_BT: torch.Tensor) -> torch.Tensor:
     T = ids_BT.shape[1]
     cos, sin = (table[:, 0].contiguous() for table in model.rope_at(torch.arange(T), T))
     x0_BTD = x_BTD = norm(model.wte(ids_BT).to(model.compute_dtype))
-    for layer, block in enumerate(model.h):
+    blocks: list[Any] = list(model.h)
+    for layer, block in enumerate(blocks):
         attn, mlp = block.attn, block.mlp
         has_gate = attn.ve_gate is not None
         ve_BTE = model.ve[str(layer)](ids_BT).to(x_BTD.dtype) if has_gate else None

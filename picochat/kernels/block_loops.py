@@ -1,8 +1,8 @@
 """What a block does between its matrix products, compiled: one pass over each tensor, forward and backward.
 
-N: positions of all rows, B: rows, T: positions of a row, D: width, H: query heads, G: key/value heads, K: channels
-of a head, E: G * K, U: width of the MLP, S: keys, P: blocks of positions (sums do not depend on the threads).
-Tensors are float32 or bfloat16 (as uint16); all arithmetic is float32.
+N: positions of all rows, B: rows, T: positions of a row, D: width, H: query heads, G: key/value heads, K:
+channels of a head, E: G * K, U: width of the MLP, S: keys, P: blocks of positions (sums do not depend on the
+threads). Tensors are float32 or bfloat16 (as uint16); all arithmetic is float32.
 """
 
 import numpy as np
@@ -97,7 +97,8 @@ def relu_square_backward(grad_NU, h_NU, first, last):
 
 @compiled
 def _rotate_and_norm(x_K, cos_k, sin_k, out_K, factor):
-    """Write the rotated head divided by its root mean square, times `factor`; return what it was multiplied by."""
+    """Write the rotated head divided by its root mean square, times `factor`; return what it was multiplied
+    by."""
     half = cos_k.shape[0]
     square = f32(0.0)
     for k in range(2 * half):
@@ -115,8 +116,8 @@ def _rotate_and_norm(x_K, cos_k, sin_k, out_K, factor):
 def split_heads(qkv_NX, ve_NE, gate_NG, cos_Tk, sin_Tk, q_BHTK, k_BGTK, v_BGTK, scale_NX, first, last):
     """From the three products make rotated, normed queries (times 1 / sqrt(K)) and keys, and gated values.
 
-    `gate_NG` are the factors of the value embeddings; both are empty in a layer without. `scale_NX` (N, H + G)
-    keeps what the heads were multiplied by.
+    `gate_NG` are the factors of the value embeddings; both are empty in a layer without. `scale_NX`
+    (N, H + G) keeps what the heads were multiplied by.
     """
     _, H, T, K = q_BHTK.shape
     G = k_BGTK.shape[1]

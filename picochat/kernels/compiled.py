@@ -1,7 +1,7 @@
 """Loops that numba compiles for this processor. Importing this module imports numba.
 
-Compiled code assigns to array slices in loops: as one statement that would drag in the making of error messages,
-which takes longer to compile than all the rest.
+Compiled code assigns to array slices in loops: as one statement that would drag in the making of error
+messages, which takes longer to compile than all the rest.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ def _choose_vectors() -> None:
 _choose_vectors()
 
 FAST = {"contract", "nsz", "arcp", "reassoc"}
-"""Freedom in rounding and in the order of sums; the tests hold the results to their plain twins. What is not a
-number has to stay so, for the trainer to see it: no freedom there."""
+"""Freedom in rounding and in the order of sums; the tests hold the results to their plain twins. What is not
+a number has to stay so, for the trainer to see it: no freedom there."""
 
 
 def compiled(function: Callable) -> Any:
@@ -106,11 +106,13 @@ def _from_float32(value, like):
     return lambda value, like: value
 
 
-@intrinsic
-def pointer(typingctx, address):
+def _pointer(typingctx, address):
     """Return an integer as the address of memory, for numba.carray."""
 
     def generate(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
 
     return types.voidptr(address), generate
+
+
+pointer: Any = intrinsic(_pointer)

@@ -1,15 +1,15 @@
 """One token for each row of a cache: the whole step as one compiled function where the processor decodes.
 
-A small model's step in plain PyTorch is some 150 operations, each of which costs more than its arithmetic. What
-is left in the compiled step is the reading of the weights, once.
+A small model's step in plain PyTorch is some 150 operations, each of which costs more than its arithmetic.
+What is left in the compiled step is the reading of the weights, once.
 """
 
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import nn
 
 from picochat.kernels.threads import in_parallel
 from picochat.model.cache import KVCache
@@ -23,8 +23,9 @@ SHARED_BYTES = 4 << 20
 def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tensor:
     """Append `ids_BT` to the rows of `cache`; return the logits (B, V) of the token that follows each row.
 
-    It is `model(ids_BT, cache=cache, last_only=True)[:, 0]` to rounding: the compiled step sums in another order,
-    and keeps float32 where a bfloat16 model rounds between operations. Raises IndexError for an unknown id.
+    It is `model(ids_BT, cache=cache, last_only=True)[:, 0]` to rounding: the compiled step sums in another
+    order, and keeps float32 where a bfloat16 model rounds between operations. Raises IndexError for an
+    unknown id.
     """
     if ids_BT.shape[1] == 1 and model.kernels == "auto" and model.device.type == "cpu":
         plan = _plan_of(model)
@@ -107,13 +108,14 @@ def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
     dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
     gate_like = torch.empty(0)
 
-    def scale_of(module: nn.Module) -> torch.Tensor:
+    def scale_of(module: Any) -> torch.Tensor:
         if not isinstance(module, Int8Linear | Int8Embedding):
             return torch.empty(0)
         kept.append(module.scale.detach().float().contiguous())
         return kept[-1]
 
-    for layer, block in enumerate(model.h):
+    blocks: list[Any] = list(model.h)
+    for layer, block in enumerate(blocks):
         attn, mlp = block.attn, block.mlp
         modules = {
             loops.Q: attn.c_q,

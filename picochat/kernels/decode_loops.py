@@ -3,8 +3,8 @@
 B: rows, D: width, E: key/value width, H: query heads, G: key/value heads, K: channels of a head, L: layers,
 C: capacity of the cache, O, I: outputs and inputs of a matrix, V: vocabulary.
 
-All arithmetic is in float32; matrices, tables and the cache are float32, int8 or bfloat16 (as uint16), and are
-widened as they are read. A row is computed the same way whatever its mates.
+All arithmetic is in float32; matrices, tables and the cache are float32, int8 or bfloat16 (as uint16), and
+are widened as they are read. A row is computed the same way whatever its mates.
 """
 
 import numba
@@ -14,8 +14,8 @@ from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32,
 
 EPS = 1e-6
 WTE, Q, KEY, VALUE, OUT, UP, DOWN, GATE, TABLE = range(9)
-"""Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last two.
-Behind each address stands that of the float32 scales of an int8 matrix, or 0."""
+"""Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last
+two. Behind each address stands that of the float32 scales of an int8 matrix, or 0."""
 FOUR = 4
 GATE_CHANNELS = 32
 """As in picochat.model.config, which compiled code cannot read."""
@@ -24,14 +24,14 @@ GATE_CHANNELS = 32
 @compiled
 def matrix(weight_OI, scale_O, x_BI, out_BO, first, last):
     """out = x W^T for the outputs first..last; `scale_O` multiplies them, an empty one does not."""
-    B, I = x_BI.shape
+    B, num_in = x_BI.shape
     for o in range(first, last):
         scale = scale_O[o] if scale_O.size else f32(1.0)
         b = 0
         while b + FOUR <= B:
             # Four rows of x share the reading of one row of weights.
             s0 = s1 = s2 = s3 = f32(0.0)
-            for i in range(I):
+            for i in range(num_in):
                 w = to_float32(weight_OI[o, i])
                 s0 += w * x_BI[b, i]
                 s1 += w * x_BI[b + 1, i]
@@ -44,7 +44,7 @@ def matrix(weight_OI, scale_O, x_BI, out_BO, first, last):
             b += FOUR
         while b < B:
             s = f32(0.0)
-            for i in range(I):
+            for i in range(num_in):
                 s += to_float32(weight_OI[o, i]) * x_BI[b, i]
             out_BO[b, o] = scale * s
             b += 1
