@@ -46,10 +46,11 @@ class _Plan:
     table_scale: np.ndarray
     head: np.ndarray
     head_scale: np.ndarray
+    head_sums: np.ndarray
     gate_like: np.ndarray
     windows: np.ndarray
-    kept: list[torch.Tensor]
-    """Converted tensors that `addresses` point to."""
+    kept: list[Any]
+    """What was computed and `addresses` point to."""
     rope: np.ndarray | None = None
 
     def step(self, ids_B: torch.Tensor, cache: KVCache) -> torch.Tensor:
@@ -75,11 +76,11 @@ class _Plan:
         )
         cache.advance([1] * len(ids_B))
         logits_BV = torch.empty(len(ids_B), self.model.config.vocab_size)
-        out_BV, head, scale = logits_BV.numpy(), self.head, self.head_scale
-        if head.nbytes < SHARED_BYTES:
-            loops.head(head, scale, x_BD, out_BV, 0, out_BV.shape[1])
+        out_BV, head = logits_BV.numpy(), (self.head, self.head_scale, self.head_sums)
+        if self.head.nbytes < SHARED_BYTES:
+            loops.head(*head, x_BD, out_BV, 0, out_BV.shape[1])
         else:
-            in_parallel(lambda a, b: loops.head(head, scale, x_BD, out_BV, a, b), out_BV.shape[1])
+            in_parallel(lambda a, b: loops.head(*head, x_BD, out_BV, a, b), out_BV.shape[1])
         return logits_BV
 
     def _rope(self, capacity: int) -> np.ndarray:
@@ -102,9 +103,10 @@ def _plan_of(model: GPT) -> _Plan | None:
 
 def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
     from picochat.kernels import decode_loops as loops
+    from picochat.kernels.int8_dot import row_sums
 
-    kept: list[torch.Tensor] = []
-    addresses = np.zeros((model.config.n_layer, 9, 2), dtype=np.int64)
+    kept: list[Any] = []
+    addresses = np.zeros((model.config.n_layer, 9, 3), dtype=np.int64)
     dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
     gate_like = torch.empty(0)
 
@@ -131,7 +133,13 @@ def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
             modules[loops.TABLE] = model.ve[str(layer)]
         for column, module in modules.items():
             scale = scale_of(module)
-            addresses[layer, column] = module.weight.data_ptr(), scale.data_ptr() if scale.numel() else 0
+            sums = row_sums(_numbers(module.weight))
+            kept.append(sums)
+            addresses[layer, column] = (
+                module.weight.data_ptr(),
+                scale.data_ptr() if scale.numel() else 0,
+                sums.ctypes.data if sums.size else 0,
+            )
             dtypes.add(module.weight.dtype)
     if len(dtypes) > 1 or not all(tensor.is_contiguous() for tensor in model.parameters()):
         return None
@@ -143,6 +151,7 @@ def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
         table_scale=scale_of(model.wte).numpy(),
         head=_numbers(model.lm_head.weight),
         head_scale=scale_of(model.lm_head).numpy(),
+        head_sums=row_sums(_numbers(model.lm_head.weight)),
         gate_like=_numbers(gate_like),
         windows=np.array(model.config.windows),
         kept=kept,

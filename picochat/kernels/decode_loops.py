@@ -11,19 +11,22 @@ import numba
 import numpy as np
 
 from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, pointer, to_float32
+from picochat.kernels.int8_dot import by_instruction
 
 EPS = 1e-6
 WTE, Q, KEY, VALUE, OUT, UP, DOWN, GATE, TABLE = range(9)
 """Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last
-two. Behind each address stands that of the float32 scales of an int8 matrix, or 0."""
+two. Behind each address stand those of the float32 scales and of the row sums of an int8 matrix, or 0."""
 FOUR = 4
 GATE_CHANNELS = 32
 """As in picochat.model.config, which compiled code cannot read."""
 
 
 @compiled
-def matrix(weight_OI, scale_O, x_BI, out_BO, first, last):
+def matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
     """out = x W^T for the outputs first..last; `scale_O` multiplies them, an empty one does not."""
+    if by_instruction(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
+        return
     B, num_in = x_BI.shape
     for o in range(first, last):
         scale = scale_O[o] if scale_O.size else f32(1.0)
@@ -51,9 +54,9 @@ def matrix(weight_OI, scale_O, x_BI, out_BO, first, last):
 
 
 @compiled
-def head(weight_OI, scale_O, x_BI, logits_BV, first, last):
+def head(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last):
     """Write the soft-capped logits of the tokens first..last."""
-    matrix(weight_OI, scale_O, x_BI, logits_BV, first, last)
+    matrix(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last)
     for b in range(x_BI.shape[0]):
         for v in range(first, last):
             z = clamp(logits_BV[b, v] * f32(2 / 15), f32(-40.0), f32(40.0))
@@ -116,7 +119,8 @@ def _product(place, like, num_out, x_BI, out_BO):
     weight_OI = numba.carray(pointer(place[0]), (num_out, x_BI.shape[1]), like.dtype)
     size = num_out if place[1] else 0
     scale_O = numba.carray(pointer(place[1]), (size,), np.float32)
-    matrix(weight_OI, scale_O, x_BI, out_BO, 0, num_out)
+    sums_O = numba.carray(pointer(place[2]), (num_out if place[2] else 0,), np.int64)
+    matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, 0, num_out)
 
 
 @compiled
@@ -144,7 +148,7 @@ def blocks(
 ):
     """Read one token per row into the cache; return the normed residual stream after the last block, (B, D).
 
-    addresses (L, 9, 2), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
+    addresses (L, 9, 3), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
     """
     B, D = ids_B.shape[0], table_PD.shape[1]
     L, _, G, capacity, K = keys.shape
