@@ -61,6 +61,10 @@ torture minutes="30":
     test = "tests/train/test_torture.py::test_the_long_torture_loses_nothing"
     sys.exit(subprocess.call([sys.executable, "-m", "pytest", "-q", "-s", "-m", "slow", test]))
 
+# speed against its targets: a table, and build/bench.json
+bench *options:
+    python -m tests.bench {{ options }}
+
 # style, format and types
 lint:
     python -m ruff check .

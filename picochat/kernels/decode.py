@@ -1,15 +1,15 @@
 """One token for each row of a cache: the whole step as one compiled function where the processor decodes.
 
-A small model's step in plain PyTorch is some 150 operations, each of which costs more than its arithmetic. What
-is left in the compiled step is the reading of the weights, once.
+A small model's step in plain PyTorch is some 150 operations, each of which costs more than its arithmetic.
+What is left in the compiled step is the reading of the weights, once.
 """
 
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import nn
 
 from picochat.kernels.threads import in_parallel
 from picochat.model.cache import KVCache
@@ -23,8 +23,9 @@ SHARED_BYTES = 4 << 20
 def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tensor:
     """Append `ids_BT` to the rows of `cache`; return the logits (B, V) of the token that follows each row.
 
-    It is `model(ids_BT, cache=cache, last_only=True)[:, 0]` to rounding: the compiled step sums in another order,
-    and keeps float32 where a bfloat16 model rounds between operations. Raises IndexError for an unknown id.
+    It is `model(ids_BT, cache=cache, last_only=True)[:, 0]` to rounding: the compiled step sums in another
+    order, and keeps float32 where a bfloat16 model rounds between operations. Raises IndexError for an
+    unknown id.
     """
     if ids_BT.shape[1] == 1 and model.kernels == "auto" and model.device.type == "cpu":
         plan = _plan_of(model)
@@ -45,10 +46,11 @@ class _Plan:
     table_scale: np.ndarray
     head: np.ndarray
     head_scale: np.ndarray
+    head_sums: np.ndarray
     gate_like: np.ndarray
     windows: np.ndarray
-    kept: list[torch.Tensor]
-    """Converted tensors that `addresses` point to."""
+    kept: list[Any]
+    """What was computed and `addresses` point to."""
     rope: np.ndarray | None = None
 
     def step(self, ids_B: torch.Tensor, cache: KVCache) -> torch.Tensor:
@@ -74,11 +76,11 @@ class _Plan:
         )
         cache.advance([1] * len(ids_B))
         logits_BV = torch.empty(len(ids_B), self.model.config.vocab_size)
-        out_BV, head, scale = logits_BV.numpy(), self.head, self.head_scale
-        if head.nbytes < SHARED_BYTES:
-            loops.head(head, scale, x_BD, out_BV, 0, out_BV.shape[1])
+        out_BV, head = logits_BV.numpy(), (self.head, self.head_scale, self.head_sums)
+        if self.head.nbytes < SHARED_BYTES:
+            loops.head(*head, x_BD, out_BV, 0, out_BV.shape[1])
         else:
-            in_parallel(lambda a, b: loops.head(head, scale, x_BD, out_BV, a, b), out_BV.shape[1])
+            in_parallel(lambda a, b: loops.head(*head, x_BD, out_BV, a, b), out_BV.shape[1])
         return logits_BV
 
     def _rope(self, capacity: int) -> np.ndarray:
@@ -101,19 +103,21 @@ def _plan_of(model: GPT) -> _Plan | None:
 
 def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
     from picochat.kernels import decode_loops as loops
+    from picochat.kernels.int8_dot import row_sums
 
-    kept: list[torch.Tensor] = []
-    addresses = np.zeros((model.config.n_layer, 9, 2), dtype=np.int64)
+    kept: list[Any] = []
+    addresses = np.zeros((model.config.n_layer, 9, 3), dtype=np.int64)
     dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
     gate_like = torch.empty(0)
 
-    def scale_of(module: nn.Module) -> torch.Tensor:
+    def scale_of(module: Any) -> torch.Tensor:
         if not isinstance(module, Int8Linear | Int8Embedding):
             return torch.empty(0)
         kept.append(module.scale.detach().float().contiguous())
         return kept[-1]
 
-    for layer, block in enumerate(model.h):
+    blocks: list[Any] = list(model.h)
+    for layer, block in enumerate(blocks):
         attn, mlp = block.attn, block.mlp
         modules = {
             loops.Q: attn.c_q,
@@ -129,7 +133,13 @@ def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
             modules[loops.TABLE] = model.ve[str(layer)]
         for column, module in modules.items():
             scale = scale_of(module)
-            addresses[layer, column] = module.weight.data_ptr(), scale.data_ptr() if scale.numel() else 0
+            sums = row_sums(_numbers(module.weight))
+            kept.append(sums)
+            addresses[layer, column] = (
+                module.weight.data_ptr(),
+                scale.data_ptr() if scale.numel() else 0,
+                sums.ctypes.data if sums.size else 0,
+            )
             dtypes.add(module.weight.dtype)
     if len(dtypes) > 1 or not all(tensor.is_contiguous() for tensor in model.parameters()):
         return None
@@ -141,6 +151,7 @@ def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
         table_scale=scale_of(model.wte).numpy(),
         head=_numbers(model.lm_head.weight),
         head_scale=scale_of(model.lm_head).numpy(),
+        head_sums=row_sums(_numbers(model.lm_head.weight)),
         gate_like=_numbers(gate_like),
         windows=np.array(model.config.windows),
         kept=kept,

@@ -3,35 +3,38 @@
 B: rows, D: width, E: key/value width, H: query heads, G: key/value heads, K: channels of a head, L: layers,
 C: capacity of the cache, O, I: outputs and inputs of a matrix, V: vocabulary.
 
-All arithmetic is in float32; matrices, tables and the cache are float32, int8 or bfloat16 (as uint16), and are
-widened as they are read. A row is computed the same way whatever its mates.
+All arithmetic is in float32; matrices, tables and the cache are float32, int8 or bfloat16 (as uint16), and
+are widened as they are read. A row is computed the same way whatever its mates.
 """
 
 import numba
 import numpy as np
 
-from picochat.kernels.compiled import compiled, exp32, f32, from_float32, pointer, to_float32
+from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, pointer, to_float32
+from picochat.kernels.int8_dot import by_instruction
 
 EPS = 1e-6
 WTE, Q, KEY, VALUE, OUT, UP, DOWN, GATE, TABLE = range(9)
-"""Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last two.
-Behind each address stands that of the float32 scales of an int8 matrix, or 0."""
+"""Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last
+two. Behind each address stand those of the float32 scales and of the row sums of an int8 matrix, or 0."""
 FOUR = 4
 GATE_CHANNELS = 32
 """As in picochat.model.config, which compiled code cannot read."""
 
 
 @compiled
-def matrix(weight_OI, scale_O, x_BI, out_BO, first, last):
+def matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
     """out = x W^T for the outputs first..last; `scale_O` multiplies them, an empty one does not."""
-    B, I = x_BI.shape
+    if by_instruction(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
+        return
+    B, num_in = x_BI.shape
     for o in range(first, last):
         scale = scale_O[o] if scale_O.size else f32(1.0)
         b = 0
         while b + FOUR <= B:
             # Four rows of x share the reading of one row of weights.
             s0 = s1 = s2 = s3 = f32(0.0)
-            for i in range(I):
+            for i in range(num_in):
                 w = to_float32(weight_OI[o, i])
                 s0 += w * x_BI[b, i]
                 s1 += w * x_BI[b + 1, i]
@@ -44,19 +47,19 @@ def matrix(weight_OI, scale_O, x_BI, out_BO, first, last):
             b += FOUR
         while b < B:
             s = f32(0.0)
-            for i in range(I):
+            for i in range(num_in):
                 s += to_float32(weight_OI[o, i]) * x_BI[b, i]
             out_BO[b, o] = scale * s
             b += 1
 
 
 @compiled
-def head(weight_OI, scale_O, x_BI, logits_BV, first, last):
+def head(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last):
     """Write the soft-capped logits of the tokens first..last."""
-    matrix(weight_OI, scale_O, x_BI, logits_BV, first, last)
+    matrix(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last)
     for b in range(x_BI.shape[0]):
         for v in range(first, last):
-            z = min(max(logits_BV[b, v] * f32(2 / 15), f32(-40.0)), f32(40.0))
+            z = clamp(logits_BV[b, v] * f32(2 / 15), f32(-40.0), f32(40.0))
             logits_BV[b, v] = f32(15.0) - f32(30.0) / (exp32(z) + f32(1.0))
 
 
@@ -92,18 +95,18 @@ def _attend(q_D, keys_GCK, values_GCK, first, length, scores, out_D):
     for h in range(H):
         g = h // (H // G)
         q_K, out_K = q_D[h * K : (h + 1) * K], out_D[h * K : (h + 1) * K]
-        largest = f32(-np.inf)
+        total = f32(0.0)
         for c in range(first, length):
             s = f32(0.0)
             for k in range(K):
                 s += q_K[k] * to_float32(keys_GCK[g, c, k])
             scores[c - first] = s * root
-            largest = max(largest, s * root)
-        total = f32(0.0)
+        # Of normed heads no score is over sqrt(K): no maximum has to be taken off.
         for c in range(length - first):
-            scores[c] = exp32(max(scores[c] - largest, f32(-80.0)))
+            scores[c] = exp32(clamp(scores[c], f32(-80.0), f32(80.0)))
             total += scores[c]
-        out_K[:] = f32(0.0)
+        for k in range(K):
+            out_K[k] = f32(0.0)
         for c in range(first, length):
             p = scores[c - first] / total
             for k in range(K):
@@ -116,7 +119,8 @@ def _product(place, like, num_out, x_BI, out_BO):
     weight_OI = numba.carray(pointer(place[0]), (num_out, x_BI.shape[1]), like.dtype)
     size = num_out if place[1] else 0
     scale_O = numba.carray(pointer(place[1]), (size,), np.float32)
-    matrix(weight_OI, scale_O, x_BI, out_BO, 0, num_out)
+    sums_O = numba.carray(pointer(place[2]), (num_out if place[2] else 0,), np.int64)
+    matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, 0, num_out)
 
 
 @compiled
@@ -133,7 +137,7 @@ def _add_value_embedding(gate, table, num_rows, ids_B, n_BD, like, gate_like, v_
             s = f32(0.0)
             for i in range(GATE_CHANNELS):
                 s += to_float32(gate_GI[g, i]) * n_BD[b, i]
-            weight = scale / (f32(1.0) + exp32(min(max(-s, f32(-80.0)), f32(80.0))))
+            weight = scale / (f32(1.0) + exp32(clamp(-s, f32(-80.0), f32(80.0))))
             for k in range(K):
                 v_BE[b, g * K + k] += weight * to_float32(table_PE[ids_B[b], g * K + k])
 
@@ -144,7 +148,7 @@ def blocks(
 ):
     """Read one token per row into the cache; return the normed residual stream after the last block, (B, D).
 
-    addresses (L, 9, 2), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
+    addresses (L, 9, 3), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
     """
     B, D = ids_B.shape[0], table_PD.shape[1]
     L, _, G, capacity, K = keys.shape
@@ -158,7 +162,8 @@ def blocks(
         for d in range(D):
             x_BD[b, d] = to_float32(table_PD[ids_B[b], d]) * scale
         _norm(x_BD[b], x0_BD[b])
-        x_BD[b] = x0_BD[b]
+        for d in range(D):
+            x_BD[b, d] = x0_BD[b, d]
     for layer in range(L):
         for b in range(B):
             for d in range(D):
@@ -187,7 +192,7 @@ def blocks(
         _product(addresses[layer, UP], table_PD, 4 * D, n_BD, up_BU)
         for b in range(B):
             for u in range(4 * D):
-                up_BU[b, u] = max(up_BU[b, u], f32(0.0)) ** 2
+                up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
         _product(addresses[layer, DOWN], table_PD, D, up_BU, n_BD)
         for b in range(B):
             for d in range(D):

@@ -166,8 +166,8 @@ class GPT(nn.Module):
         return loss.view_as(targets_BT)
 
     def rope_at(self, positions_BT: torch.Tensor, num_keys: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the cosines and sines (..., 1, K / 2) of positions under `num_keys`, from tables that grow when
-        needed."""
+        """Return the cosines and sines (..., 1, K / 2) of positions under `num_keys`, from tables that grow
+        when needed."""
         tables = self._rope_tables
         if tables is None or tables[0].shape[0] < num_keys or tables[0].device != positions_BT.device:
             num_positions = max(num_keys, self.config.sequence_len)

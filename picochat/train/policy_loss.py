@@ -25,6 +25,7 @@ from typing import Literal
 import torch
 
 from picochat.data.batch import IGNORE, Batch
+from picochat.kernels.block import training_hidden
 from picochat.kernels.head_logprobs import head_logprobs, head_logprobs_plain
 from picochat.model.gpt import GPT
 from picochat.train.trainer import LossSum
@@ -40,7 +41,7 @@ def chosen_logprobs(
     They come from a training-style forward pass. Only the places that count go through the head.
     """
     chosen_BT = targets_BT != IGNORE
-    x_ND = model.hidden(ids_BT)[chosen_BT]
+    x_ND = training_hidden(model, ids_BT)[chosen_BT]
     weight_PD = model.lm_head.weight
     logprobs = head_logprobs_plain if model.kernels == "plain" else head_logprobs
     return logprobs(x_ND, weight_PD, targets_BT[chosen_BT], model.config.vocab_size, temperature)

@@ -11,6 +11,7 @@ import torch
 
 from picochat.data.batch import IGNORE, Batch, BatchSource
 from picochat.errors import UserError
+from picochat.kernels.block import training_hidden
 from picochat.kernels.head_loss import head_loss
 from picochat.model.gpt import GPT
 from picochat.optim.groups import GroupedOptimizer
@@ -57,7 +58,7 @@ class CrossEntropy:
 
     def __call__(self, model: GPT, batch: Batch) -> LossSum:
         """Return the summed loss in nats."""
-        x_ND = model.hidden(batch.ids_BT).flatten(0, 1)
+        x_ND = training_hidden(model, batch.ids_BT).flatten(0, 1)
         targets_N = batch.targets_BT.flatten()
         vocab_size = model.config.vocab_size
         return LossSum(

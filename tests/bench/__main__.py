@@ -1,0 +1,187 @@
+"""`just bench`: measure, print the table of targets, write it as JSON.
+
+Each case runs in a process of its own (an allocator setting holds for a whole process), built and warm before
+the first measurement. The cases of a group then take turns, so that what else the machine does hits all
+alike.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from tests.bench.cases import Settings
+from tests.bench.table import Measured, Results, Row, all_rows
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measure how fast picochat is against its targets."""
+
+    quick: bool = False
+    """Few repetitions and small texts; fails only where a ratio is under half of its target."""
+    rounds: int = 9
+    """Repetitions of each case, at least 3; the median counts."""
+    threads: int = min(2, os.cpu_count() or 1)
+    """Threads of torch and of the kernels, processes of the tokeniser."""
+    clock: Literal["wall", "cpu"] = "wall"
+    """cpu: processor time, for one thread on a machine that does other work too."""
+    only: tuple[str, ...] = ()
+    """Groups to measure: b8, b2, demo, decode-4, decode-8, decode-16, prefill, tokenise, tokenizer, start."""
+    text: str = ""
+    """A text file for the tokenizer rows (default: the built-in world's stories, over and over)."""
+    json: Path = Path("build/bench.json")
+    """Where the table is written."""
+
+
+class Worker:
+    """A process that holds a case."""
+
+    def __init__(self, case: str, settings: Settings) -> None:
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(settings.threads),
+            "RAYON_NUM_THREADS": str(settings.threads),
+            "TOKENIZERS_PARALLELISM": "true",
+        }
+        self.case = case
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.worker", case, json.dumps(asdict(settings))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+
+    def answer(self) -> dict[str, float]:
+        """Return the next line that the process writes."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            _, error = self.process.communicate()
+            raise SystemExit(f"{self.case} failed:\n{error[-3000:]}")
+        return json.loads(line)
+
+    def repeat(self) -> dict[str, float]:
+        """Have the work done once."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def measure(cases: list[str], settings: Settings, *, rounds: int, clock: str) -> Results:
+    """Return the repetitions of all cases, which take turns."""
+    workers, first = [], {}
+    for case in cases:
+        workers.append(Worker(case, settings))
+        first[case] = workers[-1].answer()
+    seconds: dict[str, list[float]] = {case: [] for case in cases}
+    amounts: dict[str, float] = {}
+    for _ in range(rounds):
+        for worker in workers:
+            answer = worker.repeat()
+            seconds[worker.case].append(answer[clock])
+            amounts[worker.case] = answer["amount"]
+    for worker in workers:
+        worker.close()
+    return {
+        case: Measured(amount=amounts[case], seconds=seconds[case], memory=int(first[case]["memory"]))
+        for case in cases
+    }
+
+
+def describe(row: Row, results: Results, *, has_bf16: bool) -> dict[str, object]:
+    """Return a row as JSON values; `met` is None where the target was set for another kind of processor."""
+    value = row.value(results)
+    applies = has_bf16 or not row.needs_bf16
+    return {
+        "what": row.what,
+        "against": row.against,
+        "target": row.target,
+        "unit": row.unit,
+        "at_most": row.at_most,
+        "value": round(value, 3),
+        "met": row.is_met(value) if applies else None,
+        "half_met": row.is_met(value, 0.5) if applies else None,
+        "note": "" if applies else "no bf16 instructions here: measured in fp32",
+        "rates": {case: results[case].rate for case in row.cases},
+    }
+
+
+def show(lines: list[dict]) -> None:
+    """Print the table."""
+    table = RichTable("what", "against", "target", "measured", "met", "note")
+    for line in lines:
+        unit = line["unit"]
+        sign = "<= " if line["at_most"] else ""
+        met = {True: "yes", False: "no", None: "-"}[line["met"]]
+        target, value = f"{sign}{line['target']:g} {unit}", f"{line['value']:.2f} {unit}"
+        table.add_row(line["what"], line["against"], target, value, met, line["note"])
+    Console().print(table)
+
+
+def machine(options: Options, *, has_bf16: bool) -> dict[str, object]:
+    """Return what was measured on."""
+    import torch
+
+    return {
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": options.threads,
+        "clock": options.clock,
+        "bf16": has_bf16,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def main() -> int:
+    """Measure; return 1 where a target is missed (with --quick: missed by more than half)."""
+    options = tyro.cli(Options, description=__doc__)
+    import torch
+
+    from picochat.train.device import pick_dtype
+
+    has_bf16 = pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    settings = Settings(threads=options.threads, quick=options.quick, text=options.text)
+    rounds = 3 if options.quick else max(3, options.rounds)
+    rows = [row for row in all_rows() if not options.only or row.group.replace(" ", "-") in options.only]
+    lines = []
+    for group in dict.fromkeys(row.group for row in rows):
+        members = [row for row in rows if row.group == group]
+        cases = list(dict.fromkeys(case for row in members for case in row.cases))
+        print(f"{group}: {len(cases)} cases", file=sys.stderr, flush=True)
+        results = measure(cases, settings, rounds=rounds, clock=options.clock)
+        lines += [describe(row, results, has_bf16=has_bf16) for row in members]
+    show(lines)
+    where = machine(options, has_bf16=has_bf16)
+    print(", ".join(f"{name} {value}" for name, value in where.items()))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({"machine": where, "rows": lines}, indent=2) + "\n", encoding="utf-8")
+    failed = [line for line in lines if line["half_met" if options.quick else "met"] is False]
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
