@@ -121,9 +121,6 @@ def take(browser: "Browser", name: str, folder: Path, out: Path, *, is_dark: boo
             viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark" if is_dark else "light"
         )
         page.goto(f"http://127.0.0.1:{port}")
-        if picture.press:
-            button = page.get_by_role("button", name=picture.press, exact=True)
-            button.click(timeout=PATIENCE * 1000)
         page.get_by_text(picture.ready).first.wait_for(timeout=PATIENCE * 1000)
         for label, text in picture.fill:
             page.get_by_role("textbox", name=label).fill(text)
