@@ -17,6 +17,7 @@ from picochat.plots.answers import (
     side_by_side_html,
     transparent,
 )
+from picochat.plots.tokens import COLD, WARM
 
 
 class Reader(HTMLParser):
