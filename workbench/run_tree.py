@@ -61,9 +61,10 @@ def tree_rows(
             continue
         is_folded = facts.name in folded
         rows.append(Row(key=facts.name, facts=facts, depth=depth, is_folded=is_folded))
-        scores = [c.score for c in facts.checkpoints if c.score is not None]
+        scores = [(c.score, -c.step) for c in facts.checkpoints if c.score is not None]
+        best = -min(scores)[1] if len(scores) > 1 else None
         for checkpoint in () if is_folded else facts.checkpoints:
-            is_best = len(scores) > 1 and checkpoint.score == min(scores)
+            is_best = checkpoint.step == best
             key = f"{facts.name}@{checkpoint.step}"
             rows.append(Row(key=key, facts=facts, checkpoint=checkpoint, depth=depth, is_best=is_best))
     return rows

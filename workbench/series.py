@@ -10,42 +10,54 @@ from typing import Any
 MOST_POINTS = 16384
 """A series that grows beyond this keeps the lowest and the highest of every four older points: more than any
 terminal has room for, and no spike is lost."""
-PLAIN = ("loss", "grad_norm", "tokens_per_second", "seconds", "mfu")
-GROUPED = {"lr": "lr ", "update_ratio": "update ratio ", "stats": ""}
-"""Fields of a step that hold several numbers, and what their names are put behind."""
+NO_CURVES = frozenset(("event", "step", "tokens", "tokens_seen"))
+"""Fields of a step that nobody wants a curve of."""
+GROUPED = {"lr": "lr ", "update_ratio": "update ratio ", "stats": "", "metrics": "eval "}
+"""Fields that hold several numbers, and what their names are put behind."""
+LARGEST = 1e300
+"""Numbers beyond this are no measurements, and their differences no numbers."""
+TIDY_ROWS = 64
+"""Rows after which it is looked whether a series is too long."""
 
 
 class Series:
     """Values over increasing steps."""
 
-    def __init__(self, most: int = MOST_POINTS) -> None:
+    def __init__(self) -> None:
         self.steps = array("d")
         self.values = array("d")
-        self._most = most
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def add(self, step: float, value: float) -> None:
         """Take a value; what was known of this step and later ones is forgotten: the run was resumed."""
-        if self.steps and step <= self.steps[-1]:
-            cut = bisect_left(self.steps, step)
-            del self.steps[cut:], self.values[cut:]
+        self.cut(step)
         self.steps.append(step)
         self.values.append(value)
-        if len(self.steps) > self._most:
-            self._thin_out()
+        self.thin_out()
 
-    def _thin_out(self) -> None:
+    def cut(self, step: float) -> None:
+        """Forget the values at `step` and after it."""
+        if self.steps and step <= self.steps[-1]:
+            first = bisect_left(self.steps, step)
+            del self.steps[first:], self.values[first:]
+
+    def thin_out(self) -> bool:
+        """Make room if there are too many points; return whether there were. Takes some milliseconds."""
+        if len(self.steps) <= MOST_POINTS:
+            return False
+        old = self.values
         steps, values = array("d"), array("d")
-        for start in range(0, len(self.steps) - 3, 4):
-            four = range(start, start + 4)
-            ends = {min(four, key=self.values.__getitem__), max(four, key=self.values.__getitem__)}
-            for index in sorted(ends):
-                steps.append(self.steps[index])
-                values.append(self.values[index])
-        rest = len(self.steps) // 4 * 4
-        self.steps, self.values = steps + self.steps[rest:], values + self.values[rest:]
+        for group, four in enumerate(zip(old[0::4], old[1::4], old[2::4], old[3::4], strict=False)):
+            low, high = four.index(min(four)), four.index(max(four))
+            for index in (low, high) if low < high else (high, low) if high < low else (low,):
+                steps.append(self.steps[4 * group + index])
+                values.append(four[index])
+        rest = len(old) // 4 * 4
+        # In place: whoever draws or fills the series goes on with it.
+        self.steps[:], self.values[:] = steps + self.steps[rest:], values + old[rest:]
+        return True
 
     def at(self, step: float) -> float | None:
         """Return the value at the step nearest to `step`."""
@@ -85,39 +97,43 @@ class Curves:
         self.last_step: dict[str, Any] = {}
         """The newest row of a step."""
         self.last_eval: dict[str, Any] = {}
+        self._by_event: dict[str, dict[str, Series]] = {"step": {}, "eval": {}}
+        self._reached = {"step": -math.inf, "eval": -math.inf}
+        self._rows = 0
 
     def feed(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take rows of metrics.jsonl; what is no number is left out."""
         for row in rows:
-            step = _number(row.get("step"))
-            if step is None:
+            event, step = row.get("event"), row.get("step")
+            if event not in ("step", "eval") or type(step) is not int:
                 continue
-            if row.get("event") == "step":
+            known = self._by_event[event]
+            if step <= self._reached[event]:
+                # The run was resumed from before this step.
+                for series in known.values():
+                    series.cut(step)
+            self._reached[event] = step
+            if event == "step":
                 self.last_step = row
-                for name in PLAIN:
-                    self._add(name, step, row.get(name))
-                for group, prefix in GROUPED.items():
-                    self._add_all(prefix, step, row.get(group))
-            elif row.get("event") == "eval":
+                self._take(known, step, row, "")
+            else:
                 self.last_eval = row
-                self._add_all("eval ", step, row.get("metrics"))
+            for group, prefix in GROUPED.items():
+                values = row.get(group)
+                if type(values) is dict:
+                    self._take(known, step, values, prefix)
+            self._rows += 1
+            if self._rows % TIDY_ROWS == 0:
+                # One at a time: nobody should notice.
+                any(series.thin_out() for series in self.series.values())
 
-    def _add_all(self, prefix: str, step: float, values: Any) -> None:
-        if isinstance(values, dict):
-            for name, value in values.items():
-                self._add(prefix + name, step, value)
-
-    def _add(self, name: str, step: float, value: Any) -> None:
-        number = _number(value)
-        if number is None:
-            return
-        if name not in self.series:
-            # Not all at the same step: thinning one out takes some milliseconds, and nobody should notice.
-            self.series[name] = Series(MOST_POINTS - len(self.series) % 16 * 256)
-        self.series[name].add(step, number)
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number as it is, anything else as None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) < 1e300 else None
+    def _take(self, known: dict[str, Series], step: int, values: dict[str, Any], prefix: str) -> None:
+        for name, value in values.items():
+            if (type(value) is float or type(value) is int) and -LARGEST < value < LARGEST:
+                if not prefix and name in NO_CURVES:
+                    continue
+                series = known.get(prefix + name)
+                if series is None:
+                    series = known[prefix + name] = self.series.setdefault(prefix + name, Series())
+                series.steps.append(step)
+                series.values.append(value)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 """Bytes that are read together: a few milliseconds of work."""
 LONGEST_LINE = 1 << 26
 """A line beyond this is passed over: no run writes such."""

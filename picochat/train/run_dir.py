@@ -7,12 +7,13 @@ import json
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from picochat.errors import UserError
 
@@ -29,7 +30,7 @@ CHECKPOINT_FILES = ("model.safetensors", "config.json", "tokenizer.json")
 STALE_SECONDS = 60.0
 """A live run renews its heartbeat between steps, so more often than this, unless a step takes that long."""
 PROBE_SECONDS = 0.1
-"""How long a watcher tries to take a run's lock, lest two of them take each other for the run."""
+"""How long a watcher may hold a run's lock to see whether somebody else does."""
 
 
 HOST = socket.gethostname()
@@ -192,18 +193,30 @@ class RunDir:
 
     def is_live(self) -> bool:
         """Whether a process on this machine trains the run now."""
+        try:
+            with (self.path / ".lock").open("rb") as file:
+                return self._is_locked(file)
+        except FileNotFoundError:
+            return False
+
+    def _is_locked(self, file: BinaryIO) -> bool:
+        """Whether a process holds the lock whose file is open, tried without being in anybody's way."""
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                # Shared, so that those who watch do not take each other for the run.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
         from filelock import Timeout
 
-        if not (self.path / ".lock").exists():
-            return False
         try:
             with self.lock().acquire(timeout=PROBE_SECONDS):
                 return False
         except Timeout:
             return True
-        except PermissionError:
-            # Another user's run, whose lock may not be tried: its process is all there is to go by.
-            return not is_gone(read_object(self.path / "status.json", "state").get("pid"))
 
     def size(self) -> int:
         """Return the bytes that the run takes on disk."""

@@ -246,26 +246,27 @@ def test_a_run_that_is_watched_may_be_deleted_and_damaged():
     drive(script)
 
 
-def test_a_long_run_is_read_without_stopping_the_screen():
+def test_a_long_run_is_read_in_slices(monkeypatch):
     path = write_run(Path("runs/a"), done=1, saved=())
-    row = json.dumps({"event": "step", "step": 0, "loss": 1.0})
-    with (path / "metrics.jsonl").open("w") as file:
-        for step in range(200_000):
-            file.write(row.replace('"step": 0', f'"step": {step}') + "\n")
+    write_rows(path / "metrics.jsonl", [step_row(step, 1.0) for step in range(1, 5_000)])
+    monkeypatch.setattr("workbench.run_reader.SHOW_SECONDS", 0.0)
+    seen = set()
+    draw = MonitorScreen._draw
+
+    def noted(screen):
+        draw(screen)
+        if screen.watched:
+            seen.add(screen._reader("a").share_read)
+
+    monkeypatch.setattr(MonitorScreen, "_draw", noted)
 
     async def script(app, pilot):
         screen = await enter(app, pilot)
-        seen = set()
-
-        def is_done() -> bool:
-            if "reading" in screen_text(app):
-                seen.add("reading")
-            return bool(screen.query_one(Plot).lines) and screen.query_one(Plot).lines[0].steps[-1] == 199_999
-
-        await wait_until(app, is_done)
-        assert seen
+        plot = screen.query_one(Plot)
+        await wait_until(app, lambda: plot.lines and plot.lines[0].steps[-1] == 4_999)
 
     drive(script)
+    assert len(seen) > 5, "the screen is drawn while the file is read"
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -18,7 +18,7 @@ from workbench.run_reader import RunReader
 from workbench.run_tree import COLUMNS, ORDERS, Row, cells, tree_rows
 from workbench.run_views import changed_options, changed_text, config_text, facts_text, log_text, samples_text
 from workbench.runs import Facts, Scanner
-from workbench.screens.dialogs import Ask, Confirm
+from workbench.screens.dialogs import Ask, Confirm, LineInput
 from workbench.visible import visible
 from workbench.widgets.plot import Plot
 from workbench.widgets.run_curves import run_lines
@@ -78,7 +78,7 @@ class CheckpointsScreen(Screen[None]):
         self._scanner = Scanner(self.workbench.runs_dir)
         yield ModeStrip("checkpoints")
         yield StillTable(id="runs")
-        yield Input(placeholder="words that a run's name, stage, state or parent holds", id="filter")
+        yield LineInput(placeholder="words that a run's name, stage, state or parent holds", id="filter")
         yield NameStrip([(str(n), part) for n, part in enumerate(PARTS, 1)], PARTS[0], id="parts")
         with ContentSwitcher(initial="overview", id="detail"):
             with Horizontal(id="overview"):
@@ -88,7 +88,7 @@ class CheckpointsScreen(Screen[None]):
             for part in PARTS[1:]:
                 with VerticalScroll(id=part):
                     yield Static(id=f"{part}-text")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()

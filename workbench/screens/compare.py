@@ -20,7 +20,7 @@ from picochat.engine.protocol import Failed, Finished, Generate, Load, Loaded, T
 from picochat.errors import UserError
 from workbench.engine_client import Crashed, EngineClient
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose
+from workbench.screens.dialogs import Choose, LineInput
 from workbench.visible import visible
 from workbench.widgets.side_text import SideText, find_parting, mark
 from workbench.widgets.strip import ModeStrip
@@ -93,12 +93,12 @@ class CompareScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield ModeStrip("compare")
-        yield Input(placeholder="a prompt for both; enter asks", id="prompt", compact=True)
+        yield LineInput(placeholder="a prompt for both; enter asks", id="prompt", compact=True)
         with Horizontal(id="options"):
             for name, value in OPTIONS.items():
                 yield Label(LABELS[name])
                 placeholder = "random" if name == "seed" else ""
-                yield Input(value, placeholder=placeholder, id=f"option-{name}", compact=True)
+                yield LineInput(value, placeholder=placeholder, id=f"option-{name}", compact=True)
             yield Static(id="mode")
         with Horizontal(id="sides"):
             for number in range(2):
@@ -107,7 +107,7 @@ class CompareScreen(Screen[None]):
                     with VerticalScroll(classes="side-scroll", can_focus=False):
                         yield SideText(id=f"text{number}")
         yield Static(id="tokens")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.sides = [Side(self.workbench.client.twin()) for _ in SIDES]

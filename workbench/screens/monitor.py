@@ -105,7 +105,7 @@ class MonitorScreen(Screen[None]):
                     for part in PARTS:
                         with VerticalScroll(id=part):
                             yield Static(id=f"{part}-text")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         table = self.query_one(StillTable)

@@ -18,6 +18,7 @@ from picochat.arguments import parse_options
 from picochat.commands.runs_view import OPTIONS
 from picochat.errors import UserError
 from workbench.run_actions import free_name
+from workbench.screens.dialogs import LineInput
 
 FORM = {
     "pretrain": ("steps", "depth", "batch_size", "seq_len", "data", "eval_every", "save_every"),
@@ -66,11 +67,13 @@ class NewRun(ModalScreen[Asked | None]):
             with VerticalScroll(id="fields"):
                 yield from self._field("stage", Select([(s, s) for s in FORM], value="pretrain", id="stage",
                                                        allow_blank=False, compact=True))  # fmt: skip
-                yield from self._field("name", Input(id="name", compact=True))
-                yield from self._field("begin from", Input(self._load, id="load", compact=True), "load-row")
+                yield from self._field("name", LineInput(id="name", compact=True))
+                yield from self._field(
+                    "begin from", LineInput(self._load, id="load", compact=True), "load-row"
+                )
                 for number in range(MOST_FIELDS):
-                    yield from self._field("", Input(id=f"field{number}", compact=True), f"row{number}")
-                others = Input(id="others", compact=True, placeholder="--seed 1 --dtype float32")
+                    yield from self._field("", LineInput(id=f"field{number}", compact=True), f"row{number}")
+                others = LineInput(id="others", compact=True, placeholder="--seed 1 --dtype float32")
                 yield from self._field("others", others)
             yield Static(id="complaint", markup=False)
             with Horizontal(id="buttons"):

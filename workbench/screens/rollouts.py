@@ -38,7 +38,7 @@ class RolloutsScreen(Screen[None]):
             yield StillTable(id="groups")
             with VerticalScroll(id="group"):
                 yield Static(id="group-text")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         table = self.query_one(StillTable)

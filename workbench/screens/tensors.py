@@ -15,7 +15,7 @@ from picochat.commands.runs_view import short_bytes, short_count
 from picochat.errors import UserError
 from workbench.canvas import short
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose
+from workbench.screens.dialogs import Choose, LineInput
 from workbench.tensor_client import TensorClient
 from workbench.tensor_files import TensorFacts, TensorFile
 from workbench.tensor_views import heat_map, stats_text
@@ -80,8 +80,8 @@ class TensorsScreen(Screen[None]):
             yield StillTable(id="tensors")
             with VerticalScroll(id="tensor-detail"):
                 yield Static(id="tensor-text")
-        yield Input(placeholder="words that a tensor's name or number format holds", id="filter")
-        yield Footer()
+        yield LineInput(placeholder="words that a tensor's name or number format holds", id="filter")
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()
