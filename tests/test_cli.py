@@ -40,11 +40,11 @@ SURFACE = {
     "group_size epochs dynamic_sampling max_draws max_tokens temperature top_k top_p thinking_budget "
     "clip_eps clip_eps_high kl_beta advantage_std normalize accuracy_weight format_weight tool_weight "
     "length_weight target_length reward log_groups",
-    "chat": "load prompt complete system device dtype temperature top_k top_p min_p repetition_penalty seed "
-    "max_tokens stop thinking_budget",
+    "chat": "load prompt complete system runs_dir plain device dtype temperature top_k top_p min_p "
+    "repetition_penalty seed max_tokens stop thinking_budget",
     "serve": "load host port api_key allow_host device dtype max_batch max_queue max_body timeout drain "
     "quiet",
-    "workbench": "load runs_dir chats_dir device dtype",
+    "workbench": "load runs_dir chats_dir device dtype plain",
     "eval bpb": "load data column split on_bad_row seq_len batch_size device dtype runs_dir",
     "eval arc": f"{EVAL_TASK} scoring",
     "eval mmlu": f"{EVAL_TASK} scoring",
