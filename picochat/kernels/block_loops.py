@@ -201,17 +201,18 @@ def softmax(scores_XTS, start, key_start, window, first, last):
         for i in range(T):
             low = max(0, start + i - window - key_start)
             high = min(S, start + i + 1 - key_start)
-            total = f32(0.0)
+            # Slices, for a loop that may begin anywhere is not vectorised.
+            seen, total = scores_XTS[x, i, low:high], f32(0.0)
             # Of normed heads no score is over sqrt(K): no maximum has to be taken off.
-            for j in range(low, high):
-                e = exp32(clamp(to_float32(scores_XTS[x, i, j]), f32(-80.0), f32(80.0)))
-                scores_XTS[x, i, j] = from_float32(e, scores_XTS)
+            for j in range(seen.shape[0]):
+                e = exp32(clamp(to_float32(seen[j]), f32(-80.0), f32(80.0)))
+                seen[j] = from_float32(e, seen)
                 total += e
             factor = f32(1.0) / total
+            for j in range(seen.shape[0]):
+                seen[j] = from_float32(to_float32(seen[j]) * factor, seen)
             for j in range(low):
                 scores_XTS[x, i, j] = from_float32(f32(0.0), scores_XTS)
-            for j in range(low, high):
-                scores_XTS[x, i, j] = from_float32(to_float32(scores_XTS[x, i, j]) * factor, scores_XTS)
             for j in range(high, S):
                 scores_XTS[x, i, j] = from_float32(f32(0.0), scores_XTS)
 
@@ -224,13 +225,12 @@ def softmax_backward(probs_XTS, grad_XTS, start, key_start, window, first, last)
         for i in range(T):
             low = max(0, start + i - window - key_start)
             high = min(S, start + i + 1 - key_start)
-            dot = f32(0.0)
-            for j in range(low, high):
-                dot += to_float32(probs_XTS[x, i, j]) * to_float32(grad_XTS[x, i, j])
+            probs, grad, dot = probs_XTS[x, i, low:high], grad_XTS[x, i, low:high], f32(0.0)
+            for j in range(grad.shape[0]):
+                dot += to_float32(probs[j]) * to_float32(grad[j])
+            for j in range(grad.shape[0]):
+                grad[j] = from_float32(to_float32(probs[j]) * (to_float32(grad[j]) - dot), grad)
             for j in range(low):
                 grad_XTS[x, i, j] = from_float32(f32(0.0), grad_XTS)
-            for j in range(low, high):
-                g = to_float32(probs_XTS[x, i, j]) * (to_float32(grad_XTS[x, i, j]) - dot)
-                grad_XTS[x, i, j] = from_float32(g, grad_XTS)
             for j in range(high, S):
                 grad_XTS[x, i, j] = from_float32(f32(0.0), grad_XTS)

@@ -30,7 +30,7 @@ def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tenso
     if ids_BT.shape[1] == 1 and model.kernels == "auto" and model.device.type == "cpu":
         plan = _plan_of(model)
         if plan is not None:
-            return plan.step(ids_BT[:, 0], cache)
+            return plan.step(model, ids_BT[:, 0], cache)
     return model(ids_BT, cache=cache, last_only=True)[:, 0]
 
 
@@ -38,9 +38,10 @@ def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tenso
 class _Plan:
     """Where the numbers of a model lie, for the compiled step. They are not copied: training may go on."""
 
-    model: GPT
-    key: tuple[int, ...]
-    """Addresses of the weights, by which it is seen that the model got others."""
+    places: list[tuple[dict[str, Any], str]]
+    """Where the model keeps each of its tensors: its modules, unlike its weights, stay what they are."""
+    key: list[int]
+    """Addresses of the tensors, by which it is seen that the model got others."""
     addresses: np.ndarray
     table: np.ndarray
     table_scale: np.ndarray
@@ -53,14 +54,14 @@ class _Plan:
     """What was computed and `addresses` point to."""
     rope: np.ndarray | None = None
 
-    def step(self, ids_B: torch.Tensor, cache: KVCache) -> torch.Tensor:
+    def step(self, model: GPT, ids_B: torch.Tensor, cache: KVCache) -> torch.Tensor:
         """Read one id per row; return the logits (B, V) of the next."""
         from picochat.kernels import decode_loops as loops
 
         assert max(cache.lengths) < cache.capacity
         if int(ids_B.min()) < 0 or int(ids_B.max()) >= len(self.table):
-            raise IndexError(f"token ids are 0 to {self.model.config.vocab_size - 1}")
-        lambdas = torch.stack([self.model.resid_lambdas.detach(), self.model.x0_lambdas.detach()]).float()
+            raise IndexError(f"token ids are 0 to {model.config.vocab_size - 1}")
+        lambdas = torch.stack([model.resid_lambdas.detach(), model.x0_lambdas.detach()]).float()
         x_BD = loops.blocks(
             self.addresses,
             self.table,
@@ -70,12 +71,12 @@ class _Plan:
             self.windows,
             ids_B.numpy(),
             np.array(cache.lengths),
-            self._rope(cache.capacity),
+            self._rope(model, cache.capacity),
             _numbers(cache.keys_LBGCK),
             _numbers(cache.values_LBGCK),
         )
         cache.advance([1] * len(ids_B))
-        logits_BV = torch.empty(len(ids_B), self.model.config.vocab_size)
+        logits_BV = torch.empty(len(ids_B), model.config.vocab_size)
         out_BV, head = logits_BV.numpy(), (self.head, self.head_scale, self.head_sums)
         if self.head.nbytes < SHARED_BYTES:
             loops.head(*head, x_BD, out_BV, 0, out_BV.shape[1])
@@ -83,29 +84,46 @@ class _Plan:
             in_parallel(lambda a, b: loops.head(*head, x_BD, out_BV, a, b), out_BV.shape[1])
         return logits_BV
 
-    def _rope(self, capacity: int) -> np.ndarray:
+    def _rope(self, model: GPT, capacity: int) -> np.ndarray:
         if self.rope is None or self.rope.shape[1] < capacity:
-            cos, sin = self.model.rope_at(torch.arange(capacity), capacity)
+            cos, sin = model.rope_at(torch.arange(capacity), capacity)
             self.rope = torch.stack((cos[:, 0], sin[:, 0])).contiguous().numpy()
         return self.rope
 
 
-_plans: WeakKeyDictionary[GPT, _Plan | None] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[GPT, _Plan] = WeakKeyDictionary()
 
 
 def _plan_of(model: GPT) -> _Plan | None:
     """Return the plan of a model, None for one whose numbers are of several kinds."""
-    key = tuple(tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()))
-    if model not in _plans or ((plan := _plans[model]) is not None and plan.key != key):
-        _plans[model] = _make_plan(model, key)
-    return _plans[model]
+    plan = _plans.get(model)
+    if plan is None or plan.key != _addresses(plan.places):
+        plan = _make_plan(model)
+        if plan is not None:
+            _plans[model] = plan
+    return plan
 
 
-def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
+def _addresses(places: list[tuple[dict[str, Any], str]]) -> list[int]:
+    return [tensors[name].data_ptr() for tensors, name in places]
+
+
+def _places(model: GPT) -> list[tuple[dict[str, Any], str]]:
+    return [
+        (tensors, name)
+        for module in model.modules()
+        for tensors in (module._parameters, module._buffers)
+        for name, tensor in tensors.items()
+        if tensor is not None
+    ]
+
+
+def _make_plan(model: GPT) -> _Plan | None:
     from picochat.kernels import decode_loops as loops
     from picochat.kernels.int8_dot import row_sums
 
     kept: list[Any] = []
+    places = _places(model)
     addresses = np.zeros((model.config.n_layer, 9, 3), dtype=np.int64)
     dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
     gate_like = torch.empty(0)
@@ -144,8 +162,8 @@ def _make_plan(model: GPT, key: tuple[int, ...]) -> _Plan | None:
     if len(dtypes) > 1 or not all(tensor.is_contiguous() for tensor in model.parameters()):
         return None
     return _Plan(
-        model=model,
-        key=key,
+        places=places,
+        key=_addresses(places),
         addresses=addresses,
         table=_numbers(model.wte.weight),
         table_scale=scale_of(model.wte).numpy(),

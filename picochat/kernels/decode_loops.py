@@ -58,9 +58,10 @@ def head(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last):
     """Write the soft-capped logits of the tokens first..last."""
     matrix(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last)
     for b in range(x_BI.shape[0]):
-        for v in range(first, last):
-            z = clamp(logits_BV[b, v] * f32(2 / 15), f32(-40.0), f32(40.0))
-            logits_BV[b, v] = f32(15.0) - f32(30.0) / (exp32(z) + f32(1.0))
+        part = logits_BV[b, first:last]  # a loop that may begin anywhere is not vectorised
+        for v in range(part.shape[0]):
+            z = clamp(part[v] * f32(2 / 15), f32(-40.0), f32(40.0))
+            part[v] = f32(15.0) - f32(30.0) / (exp32(z) + f32(1.0))
 
 
 @compiled

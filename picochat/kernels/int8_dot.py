@@ -7,6 +7,8 @@ the time, and an error 256 times smaller than that of 8-bit activations.
 B: rows, O, I: outputs and inputs of a matrix.
 """
 
+from typing import Any
+
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
@@ -62,7 +64,7 @@ def _dot(typingctx, weight, high, low, size):
     return signature, generate
 
 
-dot = intrinsic(_dot)
+dot: Any = intrinsic(_dot)
 
 
 @compiled
