@@ -20,7 +20,7 @@ from picochat.arguments import gather
 OPTIMIZER = "optimizer lr embedding_lr head_lr scalar_lr momentum weight_decay"
 RUN = (
     f"{OPTIMIZER} run runs_dir resume steps grad_accum warmup warmdown clip seed "
-    "device dtype eval_every sample_every save_every keep on_bad_row"
+    "device dtype shard kernels eval_every sample_every save_every keep on_bad_row"
 )
 PACKED = f"{RUN} batch_size seq_len eval_tokens"
 SAMPLING = "temperature top_k top_p min_p repetition_penalty seed max_tokens stop thinking_budget"

@@ -72,8 +72,8 @@ class _Plan:
             ids_B.numpy(),
             np.array(cache.lengths),
             self._rope(model, cache.capacity),
-            _numbers(cache.keys_LBGCK),
-            _numbers(cache.values_LBGCK),
+            _numbers(cache.key_rows_LRGCK),
+            _numbers(cache.value_rows_LRGCK),
         )
         cache.advance([1] * len(ids_B))
         logits_BV = torch.empty(len(ids_B), model.config.vocab_size)

@@ -51,6 +51,7 @@ class Scripted(torch.nn.Module):
         self.config = config
         self.script = script
         self.compute_dtype = torch.float32
+        self.kernels = "plain"
         self.device = torch.device("cpu")
         self.read: list[list[int]] = []
 

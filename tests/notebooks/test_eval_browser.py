@@ -16,7 +16,6 @@ from tests.notebooks.test_eval import write_problems
 if TYPE_CHECKING:
     from tests.notebooks.browser import Notebook, OpenNotebook
 
-pytest_plugins = ["tests.notebooks.browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 TEXT = "the cat sat on the mat, and the hat is that of the cat\n\nthe dog sat on the log in the fog\n\n" * 20

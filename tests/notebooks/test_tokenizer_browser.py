@@ -10,7 +10,6 @@ from picochat.tokenizer.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from tests.notebooks.browser import Notebook, OpenNotebook
 
-pytest_plugins = ["tests.notebooks.browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 TEXT = "the cat sat on the mat, and the hat is that of the cat\n\nthe dog sat on the log in the fog\n\n" * 3
