@@ -27,7 +27,8 @@ def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tenso
     order, and keeps float32 where a bfloat16 model rounds between operations. Raises IndexError for an
     unknown id.
     """
-    if ids_BT.shape[1] == 1 and model.kernels == "auto" and model.device.type == "cpu":
+    compiles = isinstance(model, GPT) and model.kernels == "auto" and model.device.type == "cpu"
+    if compiles and ids_BT.shape[1] == 1:
         plan = _plan_of(model)
         if plan is not None:
             return plan.step(model, ids_BT[:, 0], cache)

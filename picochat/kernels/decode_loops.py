@@ -4,7 +4,7 @@ B: rows, D: width, E: key/value width, H: query heads, G: key/value heads, K: ch
 C: capacity of the cache, O, I: outputs and inputs of a matrix, V: vocabulary.
 
 All arithmetic is in float32; matrices, tables and the cache are float32, int8 or bfloat16 (as uint16), and
-are widened as they are read. A row is computed the same way whatever its mates.
+are widened as they are read. A row's result depends on its mates by rounding only.
 """
 
 import numba
