@@ -93,6 +93,15 @@ def remove_checkpoint(path: Path) -> None:
     shutil.rmtree(_temporary(path))
 
 
+def prune(run: RunDir, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints and the best."""
+    checkpoints = run.checkpoints()
+    best = run.best()
+    for step in list(checkpoints)[:-keep]:
+        if step != best:
+            remove_checkpoint(checkpoints[step])
+
+
 def set_aside(path: Path) -> Path:
     """Rename a damaged checkpoint so that it counts no longer; return its new name."""
     aside = path.with_name(f"{path.name}.damaged")

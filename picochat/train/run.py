@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
 import filelock
 
@@ -17,7 +17,7 @@ from picochat.train.checkpoint import (
     load_tensors,
     load_weights,
     newest_valid,
-    remove_checkpoint,
+    prune,
     save_checkpoint,
     set_aside,
     sweep,
@@ -34,6 +34,7 @@ from picochat.train.run_dir import (
     read_json,
     write_json,
 )
+from picochat.train.run_info import run_info
 from picochat.train.trainer import Trainer, Vote
 from picochat.train.world import whole
 
@@ -295,17 +296,9 @@ class Run:
                 optimizer=moments,
                 state=state,
             )
-        self._prune()
+        prune(self.directory, self.options.keep)
         self._saved_step = step
         return Saved(step=step, path=str(path), seconds=time.perf_counter() - began)
-
-    def _prune(self) -> None:
-        """Keep the newest checkpoints and the best."""
-        checkpoints = self.directory.checkpoints()
-        best = self.directory.best()
-        for step in list(checkpoints)[: -self.options.keep]:
-            if step != best:
-                remove_checkpoint(checkpoints[step])
 
     def _end(self, state: State) -> Event | None:
         step = self.trainer.step
@@ -346,31 +339,11 @@ class Run:
 
     def _announce(self) -> None:
         """Write run.json and the state; a resumed run keeps its facts but takes new options."""
-        info = self._info()
+        info = run_info(self)
         if self.directory.exists():
             info = {**self.directory.info(), "options": info["options"]}
         write_json(self.directory.path / "run.json", info)
         self._set_state("starting")
-
-    def _info(self) -> dict[str, Any]:
-        import platform
-        from importlib.metadata import version
-
-        return {
-            "stage": self.stage,
-            "options": self.options.row(),
-            "parent": self.parent,
-            "model": vars(self.model.config),
-            "num_parameters": self.model.config.num_parameters(),
-            "device": str(self.model.device),
-            "dtype": str(self.model.compute_dtype).removeprefix("torch."),
-            "world_size": self.trainer.world.size,
-            "created": time.time(),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("picochat", "torch", "tokenizers", "safetensors")},
-            },
-        }
 
     def _restore(self) -> None:
         path, problems = newest_valid(self.directory)

@@ -186,7 +186,7 @@ def test_full_metrics_are_one_line_and_let_go_of_the_run(paused, tmp_path, capsy
     paused.close()
     full = Path("/dev/full")
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "_open_for_append", lambda path: full.open("a"))
+        patch.setattr(run_module, "open_for_append", lambda path: full.open("a"))
         err = complaint(["pretrain", "--runs-dir", str(tmp_path), "--run", "a", "--resume"], capsys)
     assert err == "error: /dev/full: No space left on device\n"
     begin(tmp_path, resume=True).close()
