@@ -253,8 +253,9 @@ def ids_and_targets(rows: Sequence[Row], *, length: int, pad_id: int) -> tuple[t
 def for_decoding(model: GPT) -> GPT:
     """Return `model`, or a copy with its weights in the compute dtype: decoding would convert them for every
     token. Of a sharded model it is a copy with all weights; every rank has to call this then."""
-    weights = {name: whole(tensor) for name, tensor in model.state_dict().items()}
-    is_sharded = any(weights[name] is not tensor for name, tensor in model.state_dict().items())
+    own = model.state_dict()
+    weights = {name: whole(tensor) for name, tensor in own.items()}
+    is_sharded = any(weights[name] is not tensor for name, tensor in own.items())
     if model.compute_dtype == torch.float32 and not is_sharded:
         return model
     with torch.device("meta"):
