@@ -34,10 +34,9 @@ serve *options:
 measure-workbench:
     python tests/workbench/measure.py
 
-# the fast tests, as many at once as there are cores; those of the server by themselves
+# the fast tests, as many at once as there are cores
 test *options:
-    python -m pytest -n auto --ignore=tests/serve {{ options }}
-    python -m pytest tests/serve {{ options }}
+    python -m pytest -n auto {{ options }}
 
 # all tests, those that take minutes included
 test-all *options:

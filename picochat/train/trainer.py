@@ -137,10 +137,10 @@ class Trainer:
             raise
         factor = self.schedule.factor(self.step) * self.lr_scale
         ratios = self._update(factor)
-        self.last = self._report(batch, sums, ratios, factor, time.perf_counter() - began)
-        self.step, self.tokens_seen = self.last.step, self.last.tokens_seen
-        self._is_poisoned = False
-        return self.last
+        done = self._report(batch, sums, ratios, factor, time.perf_counter() - began)
+        # One line: an interrupt before it finds no step done, one after it finds all of it.
+        self.step, self.tokens_seen, self.last, self._is_poisoned = done.step, done.tokens_seen, done, False
+        return done
 
     def _report(
         self,

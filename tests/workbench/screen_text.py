@@ -16,6 +16,8 @@ from textual.app import App
 GOLDENS = Path(__file__).parent / "goldens"
 PATIENCE = 60.0
 """Seconds that a test waits for something at most; machines may be busy."""
+GOLDEN_PATIENCE = 15.0
+"""Seconds within which a screen has to settle."""
 
 
 def screen_text(app: App[Any]) -> str:
@@ -24,16 +26,24 @@ def screen_text(app: App[Any]) -> str:
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
-def check_golden(app: App[Any], name: str) -> None:
-    """Compare the screen with goldens/NAME-WIDTHxHEIGHT.txt."""
+async def check_golden(app: App[Any], name: str) -> None:
+    """Wait until the screen is goldens/NAME-WIDTHxHEIGHT.txt; fail if it does not become so."""
     size = app.screen.size
     path = GOLDENS / f"{name}-{size.width}x{size.height}.txt"
-    shown = screen_text(app).rstrip() + "\n"
     if os.environ.get("UPDATE_GOLDENS"):
+        await asyncio.sleep(1.0)  # what is still on its way to the screen
         path.parent.mkdir(exist_ok=True)
-        path.write_text(shown, encoding="utf-8")
-    assert path.exists(), f"{path.name}: no such golden; UPDATE_GOLDENS=1 writes it. The screen is:\n{shown}"
-    assert shown == path.read_text(encoding="utf-8"), f"the screen differs from {path.name}:\n{shown}"
+        path.write_text(_golden_text(app), encoding="utf-8")
+    assert path.exists(), f"{path.name}: no such golden; UPDATE_GOLDENS=1 writes it"
+    golden = path.read_text(encoding="utf-8")
+    limit = time.monotonic() + GOLDEN_PATIENCE
+    while (shown := _golden_text(app)) != golden:
+        assert time.monotonic() < limit, f"the screen differs from {path.name}:\n{shown}"
+        await asyncio.sleep(0.05)
+
+
+def _golden_text(app: App[Any]) -> str:
+    return screen_text(app).rstrip() + "\n"
 
 
 async def wait_until(app: App[Any], done: Callable[[], object]) -> None:

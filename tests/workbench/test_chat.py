@@ -25,18 +25,18 @@ def test_a_chat_looks_as_it_should(tmp_path, size):
     async def script(pilot):
         pilot.app.query_one(Prompt).cursor_blink = False
         await loaded(pilot)
-        check_golden(pilot.app, "chat-empty")
+        await check_golden(pilot.app, "chat-empty")
         for text in ("think", "sum", "one two"):
             screen = await ask(pilot, text)
         await wait(pilot, lambda: "75%" in shown(pilot) or size[0] < 100)
-        check_golden(pilot.app, "chat")
+        await check_golden(pilot.app, "chat")
         screen.transcript.answers[-1].focus()
         await pilot.press("home", "right")
         await wait(pilot, lambda: "after" in shown(pilot) or size[0] < 100)
-        check_golden(pilot.app, "chat-token")
+        await check_golden(pilot.app, "chat-token")
         await pilot.press("f7", "f7")
         await pilot.pause()
-        check_golden(pilot.app, "chat-raw")
+        await check_golden(pilot.app, "chat-raw")
 
     run(tmp_path, script, size)
 

@@ -57,7 +57,7 @@ def test_the_tree_looks_as_it_did(size):
             await go_to(app, pilot, screen, "base@200")
             await wait_until(app, lambda: screen.query_one(Plot).lines)
             await pilot.pause()
-            check_golden(app, "checkpoints")
+            await check_golden(app, "checkpoints")
 
         drive(script, size)
 

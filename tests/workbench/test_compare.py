@@ -53,7 +53,7 @@ def test_where_answers_part_is_marked(size):
         assert "it is [b] and ␛[31m 7" in shown
         assert "it is two and three 7" in shown
         assert "where they part: 2" in shown
-        check_golden(app, "compare")
+        await check_golden(app, "compare")
 
     drive(script, size)
 

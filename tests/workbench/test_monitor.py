@@ -61,7 +61,7 @@ def test_a_live_run_looks_as_it_did(size):
         await wait_until(app, lambda: screen.watched == "demo" and screen.query_one(Plot).lines)
         await pilot.press("2")
         await pilot.pause()
-        check_golden(app, "monitor")
+        await check_golden(app, "monitor")
 
     with RunDir(Path("runs/demo")).lock():
         drive(script, size)
@@ -167,7 +167,7 @@ def test_rollouts_are_read_group_by_group(size):
         await wait_until(app, lambda: "train/3" in screen_text(app))
         await pilot.press("down")
         await wait_until(app, lambda: "train/2" in screen_text(app))
-        check_golden(app, "rollouts")
+        await check_golden(app, "rollouts")
         assert "[red]6␛[31m." in screen_text(app)
         await pilot.press("w")
         await wait_until(app, lambda: "2 groups" in screen_text(app))
@@ -287,7 +287,7 @@ def test_the_form_of_a_new_run(size, monkeypatch):
         await pilot.pause()
         form = app.screen
         assert form.query_one("#name", Input).value == "pretrain-1"
-        check_golden(app, "new-run")
+        await check_golden(app, "new-run")
         form.query_one("#others", Input).value = "--sed 1"
         await pilot.press("ctrl+s")
         await wait_until(app, lambda: "did you mean --seed" in screen_text(app))
@@ -305,6 +305,8 @@ def test_the_form_of_a_new_run(size, monkeypatch):
         form.query_one("#stage", Select).value = "sft"
         await wait_until(app, lambda: form.query_one("#name", Input).value == "sft-1")
         assert form.query_one("#load", Input).value == "base"
+        # The line has its place in the order of focus only when it was laid out.
+        await wait_until(app, lambda: [widget.id for widget in form.focus_chain][2:4] == ["name", "load"])
         await pilot.press("tab", "tab", *"25", "enter")
         await wait_until(app, lambda: begun)
         assert begun == [("sft", ["--load", "base", "--steps", "25", "--seed", "3"], "sft-1", True)]

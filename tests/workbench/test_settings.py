@@ -142,7 +142,7 @@ def test_help_lists_the_keys_of_where_one_is(tmp_path):
         await pilot.press("f1")
         await wait(pilot, lambda: isinstance(pilot.app.screen, Help))
         await pilot.pause()
-        check_golden(pilot.app, "help")
+        await check_golden(pilot.app, "help")
         await pilot.press("escape")
         await pilot.press("question_mark")
         assert chat(pilot).query_one(Prompt).text == "?"

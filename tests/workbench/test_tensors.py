@@ -41,11 +41,11 @@ def test_a_file_looks_as_it_did(size):
         screen = await enter(app, pilot)
         await wait_until(app, lambda: "h.0.attn.c_q.weight" in screen.stats)
         await wait_until(app, lambda: "rms" in screen_text(app))
-        check_golden(app, "tensors")
+        await check_golden(app, "tensors")
         screen.compare(Path("runs/base/checkpoints/step-00000100/model.safetensors"))
         await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
         await pilot.pause()
-        check_golden(app, "difference")
+        await check_golden(app, "difference")
 
     drive(script, size)
 
