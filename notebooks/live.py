@@ -189,18 +189,30 @@ def view(
     *,
     every: float = 0.5,
     ask: Callable[[], "Future[Any]"] | None = None,
+    meanwhile: Callable[[], Any] | None = None,
 ) -> None:
     """Fill the output of the present cell with draw(), now and, in a browser, again whenever there is news.
 
     ask: sends a question to the worker (`Controller.call`); `draw` is given the answer. It must not be used
-    to change anything: it is asked again for every repaint. every: least seconds between two repaints.
+    to change anything: it is asked again for every repaint.
+    meanwhile: returns an answer that needs no worker, or None; drawn at once, so that a control is not held
+    up by the step that is being made.
+    every: least seconds between two repaints.
     """
     version = controller.version
     live = is_live()
-    mo.output.replace(_drawn(draw, ask, PATIENCE if live else None))
+    answer = meanwhile() if live and meanwhile is not None else None
+    now = ask if answer is None else lambda: _answered(answer)
+    mo.output.replace(_drawn(draw, now, PATIENCE if live else None))
     if live:
         arguments = (draw, ask, controller, weakref.ref(session), every, version)
         mo.Thread(target=_paint, args=arguments, name="picochat-painter", daemon=True).start()
+
+
+def _answered(answer: Any) -> "Future[Any]":
+    future: Future[Any] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _drawn(

@@ -206,7 +206,7 @@ def _(chosen, controller, log_x, log_y, session, smooth, when):
             mark_place(figure, validation, when.value, "")
         return figure
 
-    live.view(draw_loss, controller, session)
+    live.view(draw_loss, controller, session, every=1.0)
     return
 
 
@@ -298,7 +298,7 @@ def _(controller, log_x, session):
             ]
         )
 
-    live.view(draw_health, controller, session, every=1.5)
+    live.view(draw_health, controller, session, every=4.0)
     return
 
 
@@ -320,7 +320,7 @@ def _(controller, session):
         samples = [(event.step, event.prompt, event.text) for event in controller.history.samples()]
         return mo.Html(sample_html(samples)) if samples else mo.md("*no sample yet*")
 
-    live.view(draw_samples, controller, session, every=1.0)
+    live.view(draw_samples, controller, session, every=2.0)
     return
 
 
@@ -392,7 +392,7 @@ def _(controller, question, session):
             ]
         )
 
-    live.view(draw_tokens, controller, session, every=0.7, ask=question)
+    live.view(draw_tokens, controller, session, every=1.5, ask=question, meanwhile=question.meanwhile)
     return
 
 
@@ -414,7 +414,7 @@ def _(controller, question, session):
     def draw_next(look):
         return next_token_figure(look.next_tokens, look.next_probs_K)
 
-    live.view(draw_next, controller, session, every=0.7, ask=question)
+    live.view(draw_next, controller, session, every=1.5, ask=question, meanwhile=question.meanwhile)
     return
 
 
@@ -447,7 +447,7 @@ def _(controller, head, layer, question, session):
         place = (min(layer.value, look.num_layers - 1), min(head.value, look.num_heads - 1))
         return attention_grid(look.attention_LHTT, selected=place)
 
-    live.view(draw_heads, controller, session, every=0.8, ask=question)
+    live.view(draw_heads, controller, session, every=2.0, ask=question, meanwhile=question.meanwhile)
     return
 
 
@@ -458,7 +458,7 @@ def _(controller, head, layer, question, session):
         title = f"layer {place[0]}, head {place[1]}, step {look.step}"
         return attention_map(look.attention_LHTT[place], look.tokens, title=title)
 
-    live.view(draw_head, controller, session, every=1.0, ask=question)
+    live.view(draw_head, controller, session, every=2.0, ask=question, meanwhile=question.meanwhile)
     return
 
 
@@ -480,7 +480,7 @@ def _(controller, question, session):
     def draw_lens(look):
         return lens_figure(look.lens_tokens_LT, look.lens_probs_LT, look.tokens)
 
-    live.view(draw_lens, controller, session, every=1.0, ask=question)
+    live.view(draw_lens, controller, session, every=2.0, ask=question, meanwhile=question.meanwhile)
     return
 
 

@@ -12,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 LOOPBACK = ("127.", "::1", "localhost")
 
-pytest_plugins = ["tests.notebooks.browser"]
+pytest_plugins = ["tests.chromium", "tests.notebooks.browser"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -90,7 +90,7 @@ def attention_map(weights_TT: np.ndarray, tokens: Sequence[str], *, title: str =
             zmin=0,
             zmax=1,
             colorscale=SCALE,
-            colorbar={"thickness": 12, "tickformat": ".0%", "outlinewidth": 0},
+            colorbar={"thickness": 12, "tickformat": ".0%", "outlinewidth": 0, "ticklabeloverflow": "allow"},
             text=[[f"{shown[row]} → {shown[column]}" for column in range(T)] for row in range(T)],
             hovertemplate="%{text}<br>%{z:.1%}<extra></extra>",
         )

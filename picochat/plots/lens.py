@@ -44,7 +44,7 @@ def lens_figure(
             textfont={"size": 12},
             xgap=1,
             ygap=1,
-            colorbar={"thickness": 12, "tickformat": ".0%", "outlinewidth": 0},
+            colorbar={"thickness": 12, "tickformat": ".0%", "outlinewidth": 0, "ticklabeloverflow": "allow"},
             hovertemplate="%{y}, after %{x}<br>next: %{text}<br>%{z:.1%}<extra></extra>",
         )
     )

@@ -2,7 +2,9 @@
 
 import atexit
 import math
+import os
 import shutil
+import sys
 import threading
 import weakref
 from collections import deque
@@ -18,6 +20,8 @@ ControllerState = Literal["building", "paused", "running", "finished", "failed"]
 
 IDLE_SECONDS = 0.25
 """How often a worker without work looks for commands from other processes, and for its end."""
+
+NICENESS = 10
 
 T = TypeVar("T")
 
@@ -103,6 +107,7 @@ class Desk:
 
     def _work(self) -> None:
         """Do what is asked for until the desk is closed; then save the run and let it go."""
+        _stand_back()
         while not self.is_closing:
             try:
                 self._do_next()
@@ -260,6 +265,16 @@ class Desk:
     def _bump(self) -> None:
         self.version += 1
         self._condition.notify_all()
+
+
+def _stand_back() -> None:
+    """Let the threads that answer the user, and the browser, go first where cores are few.
+
+    On Linux threads have niceness of their own, and the pools of threads that a thread begins inherit it;
+    elsewhere it is the whole process's, which would help nobody.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 _desks: "weakref.WeakSet[Desk]" = weakref.WeakSet()

@@ -5,7 +5,6 @@ notebooks/NAME.py and returns a `Notebook`. At the end the test fails on every e
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page, Playwright
+    from playwright.sync_api import Browser, Locator, Page
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -136,32 +135,6 @@ class Notebook:
 
 
 OpenNotebook = Callable[..., Notebook]
-
-
-def find_chromium(playwright: "Playwright") -> str:
-    """Return the browser's path; without one tests are skipped, but never in CI."""
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        if (path := shutil.which(name)) is not None:
-            return path
-    if Path(playwright.chromium.executable_path).exists():
-        return playwright.chromium.executable_path
-    reason = "no Chromium: install one (`apt install chromium` or `playwright install chromium`)"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator["Browser"]:
-    """A headless browser."""
-    # Here, so that tests without a browser do without the package.
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=arguments)
-        yield browser
-        browser.close()
 
 
 def free_port() -> int:

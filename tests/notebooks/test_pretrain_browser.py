@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import statistics
 import time
 from pathlib import Path
 
@@ -19,8 +20,10 @@ SMALL = [
     *("--eval-tokens", "200", "--eval-every", "50", "--sample-every", "100", "--save-every", "20"),
     *("--device", "cpu", "--prompts", "the cat"),
 ]
-ANSWER = 20.0
-"""Seconds that a control may take here at most, on a machine that may have much else to do."""
+ANSWER = 5.0
+"""Seconds that a control may take at most: browser, page and training may share two slow cores."""
+TYPICAL_ANSWER = 2.0
+"""The median of a handful of controls."""
 
 
 @pytest.fixture
@@ -86,6 +89,7 @@ def test_every_control(small_text: Path, open_notebook: OpenNotebook):
     assert step_of(page) == step, "no step after a pause"
     print("seconds:", {name: round(seconds, 2) for name, seconds in latencies.items()})
     assert max(latencies.values()) < ANSWER
+    assert statistics.median(latencies.values()) < TYPICAL_ANSWER
 
     changes_are_marked(page)
     time_travel(page)
@@ -196,7 +200,7 @@ def test_a_closed_page_leaves_no_painter(small_text: Path, open_notebook: OpenNo
     for other in others:
         other.until(lambda other=other: len(other.figures()) >= 9, "all pictures are drawn")
     three_pages = page.num_threads()
-    assert three_pages >= one_page + 20, "every page has its painters"
+    assert three_pages >= one_page + 10, "every page has its painters"
     for other in others:
         other.page.close()
     page.until(lambda: page.num_threads() <= one_page + 2, "the threads of closed pages end")

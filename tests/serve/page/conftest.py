@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import uvicorn
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from picochat.engine.continuous import ContinuousBatch
 from picochat.engine.generate import Engine
@@ -168,15 +168,6 @@ def narrow_address(engine: Engine, unhurried: None) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-        yield browser
-        browser.close()
-
-
 @dataclass
 class Visit:
     """Somebody at the page."""
@@ -220,12 +211,12 @@ Open = Callable[..., Visit]
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Open]:
+def open_page(chromium: Browser) -> Iterator[Open]:
     """Open an address in a fresh profile; at the end nothing may have gone wrong in any page."""
     visits: list[tuple[str, Visit]] = []
 
     def open_(url: str, **options: Any) -> Visit:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         visit = Visit(context.new_page())
 
         def on_console(message: ConsoleMessage) -> None:
