@@ -65,6 +65,8 @@ COMMANDS: dict[str, Command] = {
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["--"]:  # parts torchrun's options from ours; some Pythons pass it on
+        argv = argv[1:]
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A curve, or what a model says, may hold characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="replace")

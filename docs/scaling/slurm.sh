@@ -26,4 +26,4 @@ fi
 # Five minutes before the end of the time, SLURM sends SIGTERM to the ranks: they save and stop.
 srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 \
   --rdzv-backend c10d --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$head:29500" \
-  -m picochat pretrain "${args[@]}"
+  -m picochat -- pretrain "${args[@]}"

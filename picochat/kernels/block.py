@@ -24,7 +24,9 @@ TILE = 128
 
 def training_hidden(model: GPT, ids_BT: torch.Tensor) -> torch.Tensor:
     """Do what `model.hidden(ids_BT)` does; twice differentiable it is not."""
-    if model.kernels != "auto" or model.device.type != "cpu":
+    # Sharded weights are whole only inside the modules that they belong to.
+    is_sharded = hasattr(model.wte.weight, "device_mesh")
+    if model.kernels != "auto" or model.device.type != "cpu" or is_sharded:
         return model.hidden(ids_BT)
     T = ids_BT.shape[1]
     cos, sin = (table[:, 0].contiguous() for table in model.rope_at(torch.arange(T), T))

@@ -1,5 +1,6 @@
 """The ranks of a run. No other module knows torch.distributed."""
 
+import atexit
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -40,6 +41,7 @@ class World:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+            atexit.register(_leave)
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
@@ -132,7 +134,14 @@ def _peers_needed() -> Iterator[None]:
         yield
     except RuntimeError as error:
         # gloo raises a plain RuntimeError, NCCL a DistBackendError, which is one too.
+        atexit.unregister(_leave)  # with a peer gone it might wait for it
         raise PeerLostError("another process of this run has ended") from error
+
+
+def _leave() -> None:
+    """Take leave of the peers: a group that stands at the end of the process may abort it."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -50,8 +50,16 @@ def assert_near(run: RunDir, other: RunDir, *, rel: float = 1e-5) -> None:
 
 def wait_for_steps(run: RunDir, processes: list[subprocess.Popen[Any]], number: int = 1) -> None:
     deadline = time.monotonic() + 120
-    while len(run.rows("step")) < number and time.monotonic() < deadline:
+    while len(run.rows("step")) < number:
         assert all(process.poll() is None for process in processes), ends(processes)
+        assert time.monotonic() < deadline, ends(processes, seconds=1)
+        time.sleep(0.05)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
@@ -59,9 +67,7 @@ def wait_for_steps(run: RunDir, processes: list[subprocess.Popen[Any]], number: 
 
 
 @pytest.fixture(scope="module")
-def jobs(
-    tmp_path_factory: pytest.TempPathFactory, text_file: Path, chat_file: Path, base_dir: Path
-) -> list[dict[str, Any]]:
+def jobs(tmp_path_factory: pytest.TempPathFactory, text_file: Path, chat_file: Path) -> list[dict[str, Any]]:
     """A run of every stage; each has been made by one process, under its stage as name."""
     folder = tmp_path_factory.mktemp("stages")
     common: dict[str, Any] = {
@@ -78,15 +84,23 @@ def jobs(
     rows = (f'{{"question": "the cat {i} and {i % 7}?", "answer": "#### {i + i % 7}"}}' for i in range(40))
     problems.write_text("\n".join(rows) + "\n", encoding="utf-8")
     packed = {"batch_size": 8, "seq_len": 16, "eval_tokens": 60, "prompts": ()}
-    parent = str(base_dir / "base")
+    pretrain = {
+        **common,
+        **packed,
+        "stage": "pretrain",
+        "data": [str(text_file)],
+        "vocab_size": 280,
+        "depth": 2,
+    }
+    train([{**pretrain, "run": "parent", "steps": 12, "seq_len": 64}], ranks=1)
+    parent = str(folder / "runs" / "parent")
     grpo = {"prompts": 4, "group_size": 3, "max_tokens": 6, "kl_beta": 0.05, "lr": 3e-4, "eval_every": 0}
     stages = [
-        {**common, **packed, "stage": "pretrain", "data": [str(text_file)], "vocab_size": 280, "depth": 2},
+        # A gentle rate: training makes differences in the last bit larger, the faster the faster it learns.
+        {**pretrain, "lr": 0.005},
         {**common, **packed, "stage": "sft", "load": parent, "data": [f"{chat_file}:1"]},
         {**common, **grpo, "stage": "grpo", "load": parent, "gsm8k": [str(problems)], "max_draws": 2},
     ]
-    # A gentle rate: training makes differences in the last bit larger, the faster the faster it learns.
-    stages[0]["lr"] = 0.005
     train([{**job, "run": job["stage"]} for job in stages], ranks=1)
     return stages
 
@@ -171,12 +185,6 @@ def test_a_pause_holds_both_and_a_checkpoint_is_whole(tmp_path, begin):
     processes, run = resume(tmp_path), RunDir(tmp_path / "a")
     wait_for_steps(run, processes)
 
-    def until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
     run.send("checkpoint")
     until(lambda: len(run.checkpoints()) == 1)
     run.send("pause")
@@ -199,10 +207,10 @@ def test_a_pause_holds_both_and_a_checkpoint_is_whole(tmp_path, begin):
 
 def torchrun(runs_dir: Path, *options: str) -> subprocess.Popen[str]:
     """Resume the run `a` in two processes of torchrun."""
-    agent = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", *options]
+    agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
     args = ["pretrain", "--runs-dir", str(runs_dir), "--run", "a", "--resume"]
     return subprocess.Popen(
-        [sys.executable, *agent, "-m", "picochat", *args],
+        [sys.executable, *agent, "-m", "picochat", "--", *args],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -215,12 +223,13 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on(victim, tmp_path, begin):
     begin(tmp_path, **{**FOREVER, "save_every": 2}).close()
     agent, run = torchrun(tmp_path), RunDir(tmp_path / "a")
     wait_for_steps(run, [agent], 5)
-    first = run.status()["pid"]
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children")
     if not children.exists():
         pytest.skip("needs /proc to find the ranks")
     ranks = [int(pid) for pid in children.read_text().split()]
-    os.kill(first if victim == 0 else next(pid for pid in ranks if pid != first), signal.SIGKILL)
+    until(lambda: run.status()["pid"] in ranks)
+    ranks.sort(key=lambda pid: pid != run.status()["pid"])
+    os.kill(ranks[victim], signal.SIGKILL)
     began = time.monotonic()
     [(code, _, err)] = ends([agent])
     assert code != 0

@@ -1,15 +1,12 @@
 """Two processes share the answering and the training."""
 
-import json
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from picochat.train.run_dir import RunDir
+from tests.train.ranks import train
 
 pytestmark = [
     pytest.mark.distributed,
@@ -20,29 +17,7 @@ pytestmark = [
 def test_two_ranks_draw_and_train_like_one(practise):
     whole = practise("whole", steps=4, epochs=2, dynamic_sampling=True, prompts=3, group_size=4)
     list(whole)
-    options = {**whole.options.row(), "run": "shared"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    code = (
-        "import json, sys; from picochat.train.grpo import grpo\n"
-        "for event in grpo(**json.loads(sys.argv[1])): pass"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(options)],
-            env={
-                **os.environ,
-                **{"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-                **{"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    train([{**whole.options.row(), "stage": "grpo", "run": "shared"}], ranks=2)
     shared = RunDir(Path(whole.options.runs_dir) / "shared")
     assert shared.rollouts() == whole.directory.rollouts()
     for row, expected in zip(shared.rows("step"), whole.directory.rows("step"), strict=True):
