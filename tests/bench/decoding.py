@@ -62,7 +62,7 @@ def hugging_face(settings: Settings, dtype: str, depth: str) -> Repeat:
 
     @torch.no_grad()
     def repeat() -> float:
-        out = model.generate(
+        out = model.generate(  # pyright: ignore[reportAttributeAccessIssue]
             prompt_1T, attention_mask=mask_1T, do_sample=False, min_new_tokens=ANSWER, max_new_tokens=ANSWER
         )
         return out.shape[1] - PROMPT

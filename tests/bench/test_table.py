@@ -28,6 +28,12 @@ def test_when_a_target_is_met(at_most, value, met, half_met):
     assert row(at_most=at_most).is_met(value, 0.5) is half_met
 
 
+def test_what_the_memory_allows_is_enough():
+    assert row().is_met(1.5, 0.5, most=3)
+    assert not row().is_met(1.4, 0.5, most=3)
+    assert not row().is_met(1.9, 0.5, most=30)
+
+
 def test_a_rate_is_that_of_the_median():
     measured = Measured(amount=6, seconds=[1, 2, 30], memory=0)
     assert measured.rate == 3

@@ -96,9 +96,9 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, text_file: Path, chat_file: P
     parent = str(folder / "runs" / "parent")
     grpo = {"prompts": 4, "group_size": 3, "max_tokens": 6, "kl_beta": 0.05, "lr": 3e-4, "eval_every": 0}
     stages = [
-        # A gentle rate: training makes differences in the last bit larger, the faster the faster it learns.
+        # Gentle rates: training makes differences in the last bit larger, the faster the faster it learns.
         {**pretrain, "lr": 0.005},
-        {**common, **packed, "stage": "sft", "load": parent, "data": [f"{chat_file}:1"]},
+        {**common, **packed, "lr": 0.001, "stage": "sft", "load": parent, "data": [f"{chat_file}:1"]},
         {**common, **grpo, "stage": "grpo", "load": parent, "gsm8k": [str(problems)], "max_draws": 2},
     ]
     train([{**job, "run": job["stage"]} for job in stages], ranks=1)
@@ -111,7 +111,6 @@ def test_every_stage_learns_the_same_whole_and_sharded(ranks, jobs):
         {**job, "run": f"{job['stage']}-{ranks}-{shard}", "shard": shard}
         for job in jobs
         for shard in (False, True)
-        if job["stage"] != "grpo" or ranks == 2
     ]
     train(several, ranks)
     for job in several:
