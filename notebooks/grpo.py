@@ -131,31 +131,8 @@ def _(args, bases, look_again, unfinished):
     )
     mo.accordion(
         {"Another model, other problems, or a run to go on with": mo.vstack([setup, look_again])}
-    ) if bases else no_base(args.runs_dir, look_again)
+    ) if bases else live.no_base("grpo", args.runs_dir, look_again, needed="fine-tuned", made_by="sft")
     return NEW, setup
-
-
-@app.function
-def no_base(runs_dir: str, look_again) -> mo.Html:
-    """Return what to do where there is no fine-tuned model."""
-    return mo.callout(
-        mo.vstack(
-            [
-                mo.md(f"""
-                **There is no fine-tuned model in `{Path(runs_dir).resolve()}` yet.** Practice begins
-                with one.
-
-                - Make one in the notebook `notebooks/sft.py`, or
-                - let `picochat demo` train all stages (`--small`: in a minute, but it will know little).
-
-                Then press the button. If your runs are in another folder, open this notebook with
-                `marimo run notebooks/grpo.py -- --runs-dir FOLDER`.
-                """),
-                look_again,
-            ]
-        ),
-        kind="warn",
-    )
 
 
 @app.cell
@@ -164,7 +141,7 @@ def _(LIVE, NEW, args, bases, setup):
     if LIVE and bases:
         if not args.resume:
             # A page is looked at while it trains: measure often, and little at a time.
-            _page = where_default(args, eval_every=10, eval_problems=20)
+            _page = live.where_default(args, eval_every=10, eval_problems=20)
             options = replace(args, load=args.load or bases[0], **_page)
         try:
             if setup.value is not None and setup.value["resume"] != NEW:
@@ -179,13 +156,6 @@ def _(LIVE, NEW, args, bases, setup):
         f"{options.step_text}. **Press Step 1.**"
     ) if bases else None
     return (options,)
-
-
-@app.function
-def where_default(options: Grpo, **values) -> dict:
-    """Return the values of those options that are as they are without being given."""
-    usual = Grpo()
-    return {name: value for name, value in values.items() if getattr(options, name) == getattr(usual, name)}
 
 
 @app.function

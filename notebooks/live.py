@@ -81,6 +81,26 @@ class Session:
     """One loaded page. A global of the notebook holds it; painters end when it is gone, with the page."""
 
 
+def where_default(options: object, **values: Any) -> dict[str, Any]:
+    """Return the values of those options that are as they are without being given."""
+    usual = type(options)()
+    return {name: value for name, value in values.items() if getattr(options, name) == getattr(usual, name)}
+
+
+def no_base(notebook: str, runs_dir: str, look_again: Any, *, needed: str, made_by: str) -> mo.Html:
+    """Return what to do where there is no model to begin with; `made_by` is the notebook before this one."""
+    text = mo.md(f"""
+    **There is no {needed} model in `{Path(runs_dir).resolve()}` yet.** This stage begins with one.
+
+    - Make one in the notebook `notebooks/{made_by}.py`, or
+    - let `picochat demo` train all stages (`--small`: in a minute, but it will know little).
+
+    Then press the button. If your runs are in another folder, open this notebook with
+    `marimo run notebooks/{notebook}.py -- --runs-dir FOLDER`.
+    """)
+    return mo.callout(mo.vstack([text, look_again]), kind="warn")
+
+
 def run_batch(stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> RunDir:
     """See a run through as the command line does, progress bar and all; return its directory."""
     return checked(lambda: train(stage, options, build))

@@ -110,31 +110,8 @@ def _(args, bases, look_again, unfinished):
     )
     mo.accordion(
         {"Another model, your own conversations, or a run to go on with": mo.vstack([setup, look_again])}
-    ) if bases else no_base(args.runs_dir, look_again)
+    ) if bases else live.no_base("sft", args.runs_dir, look_again, needed="pretrained", made_by="pretrain")
     return NEW, setup
-
-
-@app.function
-def no_base(runs_dir: str, look_again) -> mo.Html:
-    """Return what to do where there is no pretrained model."""
-    return mo.callout(
-        mo.vstack(
-            [
-                mo.md(f"""
-                **There is no pretrained model in `{Path(runs_dir).resolve()}` yet.** Fine-tuning begins
-                with one.
-
-                - Train one in the notebook `notebooks/pretrain.py`, or
-                - let `picochat demo` train all stages (`--small`: in a minute, but it will know little).
-
-                Then press the button. If your runs are in another folder, open this notebook with
-                `marimo run notebooks/sft.py -- --runs-dir FOLDER`.
-                """),
-                look_again,
-            ]
-        ),
-        kind="warn",
-    )
 
 
 @app.cell
@@ -143,7 +120,7 @@ def _(LIVE, NEW, args, bases, setup):
     if LIVE and bases:
         if not args.resume:
             # A page is looked at while it trains: measure often, and little at a time.
-            _page = where_default(args, eval_every=20, eval_tokens=8192)
+            _page = live.where_default(args, eval_every=20, eval_tokens=8192)
             options = replace(args, load=args.load or bases[0], **_page)
         try:
             if setup.value is not None and setup.value["resume"] != NEW:
@@ -157,13 +134,6 @@ def _(LIVE, NEW, args, bases, setup):
         f"{options.batch_size} rows. **Press Step 1.**"
     ) if bases else None
     return (options,)
-
-
-@app.function
-def where_default(options: Sft, **values) -> dict:
-    """Return the values of those options that are as they are without being given."""
-    usual = Sft()
-    return {name: value for name, value in values.items() if getattr(options, name) == getattr(usual, name)}
 
 
 @app.function

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import marimo as mo
 import pytest
 
 from notebooks import grpo as notebook
+from notebooks import live
 from picochat import cli
 from picochat.arguments import parse_options
 from picochat.commands.grpo import Grpo
@@ -91,7 +93,7 @@ def test_without_a_base_it_says_what_to_do(tmp_path, script):
     done = script(ROOT / "notebooks" / "grpo.py", "--", "--runs-dir", str(tmp_path), "--steps", "1")
     assert done.returncode == 2
     assert done.stderr.strip() == "error: --load is missing: name the run or checkpoint to begin with"
-    page = notebook.no_base(str(tmp_path), notebook.mo.md("")).text
+    page = live.no_base("grpo", str(tmp_path), mo.md(""), needed="fine-tuned", made_by="sft").text
     assert "notebooks/sft.py" in page
     assert str(tmp_path) in page
 

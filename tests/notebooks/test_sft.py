@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import marimo as mo
 import pytest
 
+from notebooks import live
 from notebooks import sft as notebook
 from picochat import cli
 from picochat.arguments import parse_options
@@ -79,7 +81,7 @@ def test_without_a_base_it_says_what_to_do(tmp_path, script):
     done = script(ROOT / "notebooks" / "sft.py", "--", "--runs-dir", str(tmp_path), "--steps", "1")
     assert done.returncode == 2
     assert done.stderr.strip() == "error: --load is missing: name the run or checkpoint to begin with"
-    page = notebook.no_base(str(tmp_path), notebook.mo.md("")).text
+    page = live.no_base("sft", str(tmp_path), mo.md(""), needed="pretrained", made_by="pretrain").text
     assert "notebooks/pretrain.py" in page
     assert str(tmp_path) in page
 
@@ -107,8 +109,8 @@ def test_own_files_stand_alone_or_beside_the_built_in_ones(tmp_path, monkeypatch
 
 def test_what_is_given_is_not_changed():
     values = {"eval_every": 20, "eval_tokens": 8192}
-    assert notebook.where_default(Sft(), **values) == values
-    assert notebook.where_default(Sft(eval_every=7), **values) == {"eval_tokens": 8192}
+    assert live.where_default(Sft(), **values) == values
+    assert live.where_default(Sft(eval_every=7), **values) == {"eval_tokens": 8192}
 
 
 def test_pictures_of_a_run(small_base, by_command):

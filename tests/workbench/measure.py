@@ -32,6 +32,16 @@ RATE = 500
 LONG = 40_000
 MANY = 500
 TOKENS_PER_MESSAGE = 100
+EMPTY_APP = """
+from textual.app import App
+from textual.widgets import Static
+
+class Empty(App):
+    def compose(self):
+        yield Static("Ask something.")
+
+Empty().run()
+"""
 FIRST_LETTER = 0x430
 """Of those that are typed: Cyrillic, which the fake model does not write."""
 FOCUS_OUT_AND_IN = b"\x1b[O\x1b[I"
@@ -99,17 +109,20 @@ def memory(terminal: Terminal) -> float:
 
 
 def first_frame() -> list[Row]:
-    """From the command to a screen that can be read, by the real command line."""
-    times = []
+    """From the command to a screen that can be read, of the real command line and of an empty app."""
+    times, empty = [], []
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "picochat", "workbench", "--chats-dir", folder]
+        env = {"PYTHONPATH": str(FOLDER), "PICOCHAT_CONFIG": folder}
         for _ in range(STARTS):
-            env = {"PYTHONPATH": str(FOLDER), "PICOCHAT_CONFIG": folder}
-            terminal = Terminal(command, env=env)
-            wall = terminal.until(lambda text: "Ask something." in text and "F2 chat" in text)
-            times.append((wall, work(terminal)))
-            quit_app(terminal)
-    return [row("first frame", times[1:], "300 ms")]
+            for command, kept in (
+                (["-m", "picochat", "workbench"], times),
+                (["-c", EMPTY_APP], empty),
+            ):
+                terminal = Terminal([sys.executable, *command], env=env, cwd=folder)
+                wall = terminal.until(lambda text: "Ask something." in text)
+                kept.append((wall, work(terminal)))
+                quit_app(terminal)
+    return [row("first frame", times[1:], "300 ms"), row("  of an empty Textual app", empty[1:], "")]
 
 
 def typing_and_stopping() -> list[Row]:

@@ -21,7 +21,13 @@ class Terminal:
     """Runs a command; `text` is its screen."""
 
     def __init__(
-        self, command: Sequence[str], *, columns: int = 100, rows: int = 30, env: dict[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        columns: int = 100,
+        rows: int = 30,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
     ) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
@@ -39,6 +45,7 @@ class Terminal:
             stderr=self.terminal,
             env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})},
             start_new_session=True,
+            cwd=cwd,
         )
 
     @property
