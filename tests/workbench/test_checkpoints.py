@@ -229,6 +229,24 @@ def test_ways_to_the_other_screens():
     drive(script)
 
 
+@pytest.mark.parametrize("key", ["m", "v", "t"])
+def test_keys_that_come_faster_than_screens(key):
+    """As when somebody types a sentence into the wrong screen."""
+    write_world(Path("runs"))
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        await go_to(app, pilot, screen, "base")
+        for each in (key, "d"):
+            app.simulate_key(each)
+        await wait_until(app, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("escape")
+        await wait_until(app, lambda: not isinstance(app.screen, Confirm))
+        assert "base" in [row.key for row in screen.rows]
+
+    drive(script)
+
+
 def test_a_folder_that_changes_while_it_is_looked_at():
     write_world(Path("runs"))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from textual import work
 from textual.app import ComposeResult
@@ -27,6 +27,8 @@ from workbench.widgets.table import StillTable
 
 if TYPE_CHECKING:
     from workbench.app import Workbench
+
+ScreenType = TypeVar("ScreenType", bound=Screen)
 
 POLL_SECONDS = 2.0
 PARTS = ("overview", "samples", "config", "log")
@@ -255,10 +257,9 @@ class CheckpointsScreen(Screen[None]):
             return
         other = next((one for one in self.rows if one.key == self.marked), None)
         first = self._weights(other or row)
-        await self.app.switch_mode("compare")
-        screen = self.app.screen
-        assert isinstance(screen, CompareScreen)
-        screen.open(first, self._weights(row) if other else "")
+        screen = await self._go_to("compare", CompareScreen)
+        if screen is not None:
+            screen.open(first, self._weights(row) if other else "")
 
     @work
     async def action_tensors(self) -> None:
@@ -270,10 +271,9 @@ class CheckpointsScreen(Screen[None]):
         path = row.checkpoint.path if row.checkpoint else row.facts.path
         if row.checkpoint is None and row.facts.checkpoints:
             path = row.facts.checkpoints[-1].path
-        await self.app.switch_mode("tensors")
-        screen = self.app.screen
-        assert isinstance(screen, TensorsScreen)
-        screen.open(path / "model.safetensors")
+        screen = await self._go_to("tensors", TensorsScreen)
+        if screen is not None:
+            screen.open(path / "model.safetensors")
 
     @work
     async def action_monitor(self) -> None:
@@ -281,11 +281,15 @@ class CheckpointsScreen(Screen[None]):
         from workbench.screens.monitor import MonitorScreen
 
         row = self.row
-        await self.app.switch_mode("monitor")
-        screen = self.app.screen
-        assert isinstance(screen, MonitorScreen)
-        if row is not None:
+        screen = await self._go_to("monitor", MonitorScreen)
+        if screen is not None and row is not None:
             screen.attach(row.facts.name)
+
+    async def _go_to(self, mode: str, kind: type[ScreenType]) -> ScreenType | None:
+        """Show another screen and return it; None if the next key has led elsewhere already."""
+        await self.app.switch_mode(mode)
+        # A dialog may lie over it by now.
+        return next((screen for screen in self.app.screen_stack if isinstance(screen, kind)), None)
 
     @work
     async def action_delete(self) -> None:
