@@ -229,20 +229,25 @@ def test_ways_to_the_other_screens():
     drive(script)
 
 
-@pytest.mark.parametrize("key", ["m", "v", "t"])
-def test_keys_that_come_faster_than_screens(key):
-    """As when somebody types a sentence into the wrong screen."""
+@pytest.mark.parametrize(("key", "kind"), [("m", MonitorScreen), ("v", CompareScreen), ("t", TensorsScreen)])
+def test_a_dialog_that_is_there_before_the_screen_is(key, kind):
+    """As when somebody types a sentence into the wrong screen: "m" opens the monitor, "d" asks at once."""
     write_world(Path("runs"))
 
     async def script(app, pilot):
         screen = await enter(app, pilot)
         await go_to(app, pilot, screen, "base")
-        for each in (key, "d"):
-            app.simulate_key(each)
-        await wait_until(app, lambda: isinstance(app.screen, Confirm))
-        await pilot.press("escape")
-        await wait_until(app, lambda: not isinstance(app.screen, Confirm))
-        assert "base" in [row.key for row in screen.rows]
+        switch_mode = app.switch_mode
+
+        async def switch_and_ask(mode: str) -> None:
+            await switch_mode(mode)
+            await app.push_screen(Confirm("delete?"))
+
+        app.switch_mode = switch_and_ask
+        await pilot.press(key)
+        await wait_until(app, lambda: any(isinstance(one, Confirm) for one in app.screen_stack))
+        await pilot.pause()
+        assert any(isinstance(one, kind) for one in app.screen_stack)
 
     drive(script)
 
