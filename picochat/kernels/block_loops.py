@@ -7,7 +7,7 @@ threads). Tensors are float32 or bfloat16 (as uint16); all arithmetic is float32
 
 import numpy as np
 
-from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, to_float32
+from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, part, to_float32
 
 EPS = 1e-6
 GATE_CHANNELS = 32
@@ -95,7 +95,7 @@ def relu_square_backward(grad_NU, h_NU, first, last):
             )
 
 
-@compiled
+@part
 def _rotate_and_norm(x_K, cos_k, sin_k, out_K, factor):
     """Write the rotated head divided by its root mean square, times `factor`; return what it was multiplied
     by."""
@@ -141,7 +141,7 @@ def split_heads(qkv_NX, ve_NE, gate_NG, cos_Tk, sin_Tk, q_BHTK, k_BGTK, v_BGTK, 
                 v_BGTK[b, g, t, k] = from_float32(v, v_BGTK)
 
 
-@compiled
+@part
 def _rotate_and_norm_backward(grad_K, out_K, cos_k, sin_k, scale, factor, grad_x_K):
     """Undo `_rotate_and_norm` for a gradient: first the norm, then the rotation backwards."""
     half = cos_k.shape[0]

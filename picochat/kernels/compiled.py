@@ -38,6 +38,17 @@ def compiled(function: Callable) -> Any:
     return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST, boundscheck=False)(function)
 
 
+def part(function: Callable) -> Any:
+    """Compile a function into every loop that calls it, and never by itself.
+
+    Where a loop called it as a function of its own, what LLVM had made of either could differ between the
+    process that compiled them and those that found them on disk: the last bit of a sum was another.
+    """
+    return numba.njit(nogil=True, error_model="numpy", fastmath=FAST, boundscheck=False, forceinline=True)(
+        function
+    )
+
+
 def inlined(function: Callable) -> Any:
     """Compile a function as a part of those that call it."""
     return numba.njit(inline="always", error_model="numpy", fastmath=FAST)(function)

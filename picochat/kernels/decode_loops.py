@@ -10,7 +10,7 @@ are widened as they are read. A row's result depends on its mates by rounding on
 import numba
 import numpy as np
 
-from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, pointer, to_float32
+from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, part, pointer, to_float32
 from picochat.kernels.int8_dot import by_instruction
 
 EPS = 1e-6
@@ -22,7 +22,7 @@ GATE_CHANNELS = 32
 """As in picochat.model.config, which compiled code cannot read."""
 
 
-@compiled
+@part
 def matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
     """out = x W^T for the outputs first..last; `scale_O` multiplies them, an empty one does not."""
     if by_instruction(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
@@ -64,7 +64,7 @@ def head(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last):
             part[v] = f32(15.0) - f32(30.0) / (exp32(z) + f32(1.0))
 
 
-@compiled
+@part
 def _norm(x_I, out_I):
     square = f32(0.0)
     for i in range(x_I.shape[0]):
@@ -74,7 +74,7 @@ def _norm(x_I, out_I):
         out_I[i] = x_I[i] * scale
 
 
-@compiled
+@part
 def _rotate(x_HK, num_heads, cos_k, sin_k):
     """Rotate and norm each head in place."""
     half = cos_k.shape[0]
@@ -87,7 +87,7 @@ def _rotate(x_HK, num_heads, cos_k, sin_k):
         _norm(one, one)
 
 
-@compiled
+@part
 def _attend(q_D, keys_GCK, values_GCK, first, length, scores, out_D):
     """Write softmax(q k^T / sqrt(K)) v over the positions first..length for every query head."""
     G, _, K = keys_GCK.shape
@@ -114,7 +114,7 @@ def _attend(q_D, keys_GCK, values_GCK, first, length, scores, out_D):
                 out_K[k] += p * to_float32(values_GCK[g, c, k])
 
 
-@compiled
+@part
 def _product(place, like, num_out, x_BI, out_BO):
     """out = x W^T with the matrix whose addresses are `place` and whose numbers are like those of `like`."""
     weight_OI = numba.carray(pointer(place[0]), (num_out, x_BI.shape[1]), like.dtype)
@@ -124,7 +124,7 @@ def _product(place, like, num_out, x_BI, out_BO):
     matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, 0, num_out)
 
 
-@compiled
+@part
 def _add_value_embedding(gate, table, num_rows, ids_B, n_BD, like, gate_like, v_BE, K):
     """v += 2 sigmoid(gate) * value embedding, one gate for each key/value head, read from 32 channels."""
     B, E = v_BE.shape

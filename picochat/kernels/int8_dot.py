@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from picochat.kernels.compiled import compiled, f32
+from picochat.kernels.compiled import f32, part
 
 _FEATURES = llvm.get_host_cpu_features()
 WIDTH = 64 if _FEATURES.get("avx512vnni") else 32 if _FEATURES.get("avxvnni") else 0
@@ -67,7 +67,7 @@ def _dot(typingctx, weight, high, low, size):
 dot: Any = intrinsic(_dot)
 
 
-@compiled
+@part
 def _matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
     B, num_in = x_BI.shape
     high_BI, low_BI = np.empty((B, num_in), np.uint8), np.empty((B, num_in), np.uint8)
