@@ -15,7 +15,7 @@ FOLDER = Path(kernels.__file__).parent
 
 
 def test_no_compiled_loop_calls_another():
-    """They would be linked, and by that might round otherwise in the process that compiled them: use `part`."""
+    """Linked, they might round otherwise in the process that compiled them; `part` is compiled into them."""
     compiled, called = set(), {}
     for path in FOLDER.glob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
