@@ -169,9 +169,9 @@ def _():
 
     The **training loss** is the surprise at the tokens of the present step, in nats: 0 would be certainty,
     and a model that knows nothing has ln(vocabulary): 6.9 with 1,000 tokens, 7.6 with 2,048. It jumps, for
-    every step has other text; the bold line is its running mean. The **validation loss** is measured on text that is never trained
-    on. As long as both fall together, the model learns something that holds for new text too. Where only the
-    training loss falls, it learns by heart.
+    every step has other text; the bold line is its running mean. The **validation loss** is measured on text
+    that is never trained on. As long as both fall together, the model learns something that holds for new
+    text too. Where only the training loss falls, it learns by heart.
     """)
     return
 
