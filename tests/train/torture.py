@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from picochat import cli
 from picochat.errors import UserError
 from picochat.train.checkpoint import verify
-from picochat.train.run_dir import RunDir
+from picochat.train.run_dir import RunDir, read_rows
 
 # Forked from a process that has imported torch already; Windows can not.
 context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
@@ -154,7 +154,11 @@ class Torture:
         assert newest >= self.newest, f"{fault} lost a complete checkpoint"
         self.newest = newest
         if state == "stopped":
-            assert self.run.rows("step")[-1]["step"] == newest
+            # The last line, not the highest step: a killed process may have gone further than the checkpoint
+            # to which a damaged one sent its successor back.
+            last = list(read_rows(self.run.path / "metrics.jsonl"))[-1]
+            told = (last["event"], last["step"], last.get("state"))
+            assert told == ("finished", newest, "stopped"), f"{fault}: stopped at {newest}, told {told}"
 
     def damage(self, fault: str) -> None:
         """Harm the newest checkpoint, if there is an older one to fall back on, or the metrics."""
