@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from picochat.plots import style
-from picochat.plots.scores import Point
+from picochat.plots.scores import Point, interval_bars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +88,7 @@ def difference_figure(tasks: Mapping[str, Point], *, title: str = "") -> go.Figu
             mode="markers",
             showlegend=False,
             marker={"color": style.color(0), "size": 9},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [100 * (point.high - point.value) for point in points],
-                "arrayminus": [100 * (point.value - point.low) for point in points],
-                "thickness": 1.5,
-            },
+            error_x=interval_bars(points, 100),
             customdata=[[100 * point.low, 100 * point.high, point.num_problems] for point in points],
             hovertemplate="%{x:+.1f} [%{customdata[0]:+.1f}, %{customdata[1]:+.1f}] on "
             "%{customdata[2]} problems<extra></extra>",
@@ -129,13 +123,7 @@ def bits_figure(points: Mapping[str, Point], *, title: str = "") -> go.Figure:
                 textposition="top center",
                 cliponaxis=False,
                 marker={"color": style.color(index), "symbol": style.symbol(index), "size": 9},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [point.high - point.value],
-                    "arrayminus": [point.value - point.low],
-                    "thickness": 1.5,
-                },
+                error_x=interval_bars([point], 1),
                 hovertemplate=f"%{{x:.4f}} [{point.low:.4f}, {point.high:.4f}]"
                 "<extra>%{fullData.name}</extra>",
             )
@@ -167,13 +155,7 @@ def trend_figure(
                     name=style.label(task if len(scores) == 1 else f"{run}: {task}"),
                     line={"color": style.color(index), "dash": dashes[number % len(dashes)]},
                     marker={"symbol": style.symbol(index), "size": 8},
-                    error_y={
-                        "type": "data",
-                        "symmetric": False,
-                        "array": [100 * (point.high - point.value) for point in values],
-                        "arrayminus": [100 * (point.value - point.low) for point in values],
-                        "thickness": 1,
-                    },
+                    error_y=interval_bars(values, 100, thickness=1),
                     hovertemplate="step %{x}: %{y:.1f} %<extra>%{fullData.name}</extra>",
                 )
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -70,6 +71,17 @@ def score_figure(
     return figure
 
 
+def interval_bars(points: Sequence[Point], scale: float, thickness: float = 1.5) -> dict[str, Any]:
+    """Return plotly's error bars of points whose values are drawn `scale` times as large."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [scale * (point.high - point.value) for point in points],
+        "arrayminus": [scale * (point.value - point.low) for point in points],
+        "thickness": thickness,
+    }
+
+
 def _points(model: str, index: int, points: Mapping[str, Point], heights: Sequence[float]) -> go.Scatter:
     some = points.values()
     return go.Scatter(
@@ -78,13 +90,7 @@ def _points(model: str, index: int, points: Mapping[str, Point], heights: Sequen
         mode="markers",
         name=style.label(model),
         marker={"color": style.color(index), "symbol": style.symbol(index), "size": 9},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [100 * (point.high - point.value) for point in some],
-            "arrayminus": [100 * (point.value - point.low) for point in some],
-            "thickness": 1.5,
-        },
+        error_x=interval_bars(list(some), 100),
         customdata=[[100 * point.low, 100 * point.high, point.num_problems] for point in some],
         hovertemplate="%{x:.1f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}] of "
         "%{customdata[2]} problems<extra>%{fullData.name}</extra>",

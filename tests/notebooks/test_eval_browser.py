@@ -123,16 +123,28 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
         "--max-tokens",
         "8",
     )
-    page = notebook.page
     says(notebook, "Nothing measured yet")
+    my_own_text(notebook)
+    measuring(notebook, models)
+    differences_growth_and_calibration(notebook, models, [steps[0], steps[-1]])
+    problem_by_problem(notebook)
+    notebook.press("Write a report")
+    says(notebook, "Wrote")
+    assert "base@" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
-    # My own text, in place of the built-in world's.
+
+def my_own_text(notebook: "Notebook") -> None:
+    """In place of the built-in world's."""
+    page = notebook.page
     page.get_by_text("Your own files").click()
     text = page.get_by_label("bits per byte")
     text.fill("text.txt")
     text.press("Enter")
 
-    # Measuring fills the figures. It can be stopped, what was found stays, and it can be begun again.
+
+def measuring(notebook: "Notebook", models: list[str]) -> None:
+    """It fills the figures. It can be stopped, what was found stays, and it can be begun again."""
+    page = notebook.page
     notebook.press("Measure")
     notebook.until(lambda: figures_with(notebook, "bits per byte"), "the first figure", 180)
     notebook.press("Stop")
@@ -142,25 +154,33 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
     page.get_by_text("4", exact=True).first.wait_for()
     notebook.press("Measure")
     says(notebook, "measured (", seconds=300)
-    notebook.until(lambda: len(figures_with(notebook, "score, %")[0]["traces"]) == 3, "all scores", 180)
-    (scores,) = figures_with(notebook, "score, %")
+    # While it is drawn anew a figure may not be there.
+    [scores] = notebook.until(
+        lambda: [figure for figure in figures_with(notebook, "score, %") if len(figure["traces"]) == 3],
+        "all scores",
+        180,
+    )
     assert [trace["name"] for trace in scores["traces"]] == [*models, "chance"]
     assert [len(trace["x"]) for trace in scores["traces"]] == [4, 4, 1]
     page.get_by_text("also how it got there").click()
     says(notebook, "accuracy if not thinking")
 
-    # Differences, growth over the training, calibration.
+
+def differences_growth_and_calibration(notebook: "Notebook", models: list[str], steps: list[int]) -> None:
+    page = notebook.page
     assert len(figures_with(notebook, "difference")) == 1
     assert len(figures_with(notebook, "problems")) == 1
     assert len(figures_with(notebook, "confidence")) == 1
     (trend,) = [figure for figure in notebook.figures() if figure["title"] == "Scores over training"]
-    assert all(trace["x"] == [steps[0], steps[-1]] for trace in trend["traces"])
+    assert all(trace["x"] == steps for trace in trend["traces"])
     page.locator("marimo-dropdown", has_text="from").locator("select").first.select_option(models[1])
     says(notebook, "Choose two models")
     page.locator("marimo-dropdown", has_text="from").locator("select").first.select_option(models[0])
     notebook.until(lambda: figures_with(notebook, "difference"), "the difference again")
 
-    # Problem by problem.
+
+def problem_by_problem(notebook: "Notebook") -> None:
+    page = notebook.page
     page.locator("marimo-dropdown", has_text="task").locator("select").select_option("arc")
     notebook.until(lambda: page.locator(".pc-example .option").count() >= 4 * 2 * 3, "rated choices")
     for kind, is_kind in KINDS.items():
@@ -171,11 +191,6 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
     search = page.get_by_placeholder("any text")
     search.fill("no problem holds this")
     says(notebook, "No such problem.")
-
-    # A report.
-    notebook.press("Write a report")
-    says(notebook, "Wrote")
-    assert "base@" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_without_a_run_it_says_what_to_do(open_notebook: "OpenNotebook"):

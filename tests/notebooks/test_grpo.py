@@ -1,15 +1,11 @@
 """The notebook of practice: as a script, driven by hand, and what its pages are made of."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-import marimo as mo
 import pytest
 
 from notebooks import grpo as notebook
-from notebooks import live
 from picochat import cli
 from picochat.arguments import parse_options
 from picochat.commands.grpo import Grpo
@@ -81,21 +77,6 @@ def test_driven_by_hand_it_is_the_command(
 
     drive(lambda: build_grpo(options), look, STEPS)
     assert curve_of(small_base / "by-hand-grpo") == by_command
-
-
-def test_marimo_has_nothing_to_say():
-    command = [sys.executable, "-m", "marimo", "check", "--strict", str(ROOT / "notebooks" / "grpo.py")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_without_a_base_it_says_what_to_do(tmp_path, script):
-    done = script(ROOT / "notebooks" / "grpo.py", "--", "--runs-dir", str(tmp_path), "--steps", "1")
-    assert done.returncode == 2
-    assert done.stderr.strip() == "error: --load is missing: name the run or checkpoint to begin with"
-    page = live.no_base("grpo", str(tmp_path), mo.md(""), needed="fine-tuned", made_by="sft").text
-    assert "notebooks/sft.py" in page
-    assert str(tmp_path) in page
 
 
 def chosen(**values):

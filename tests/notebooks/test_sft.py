@@ -2,14 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import marimo as mo
 import pytest
 
-from notebooks import live
 from notebooks import sft as notebook
 from picochat import cli
 from picochat.arguments import parse_options
@@ -71,21 +67,6 @@ def test_driven_by_hand_it_is_the_command(small_base, given, by_command, drive, 
     assert curve_of(small_base / "by-hand") == by_command
 
 
-def test_marimo_has_nothing_to_say():
-    command = [sys.executable, "-m", "marimo", "check", "--strict", str(ROOT / "notebooks" / "sft.py")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_without_a_base_it_says_what_to_do(tmp_path, script):
-    done = script(ROOT / "notebooks" / "sft.py", "--", "--runs-dir", str(tmp_path), "--steps", "1")
-    assert done.returncode == 2
-    assert done.stderr.strip() == "error: --load is missing: name the run or checkpoint to begin with"
-    page = live.no_base("sft", str(tmp_path), mo.md(""), needed="pretrained", made_by="pretrain").text
-    assert "notebooks/pretrain.py" in page
-    assert str(tmp_path) in page
-
-
 def chosen(**values):
     usual = {"base": "b", "own": "", "with_builtin": True, "builtin_weight": 1.0}
     return {**usual, "steps": 3, "batch_size": 4, "lr": 0.01, "seed": 7, **values}
@@ -105,12 +86,6 @@ def test_own_files_stand_alone_or_beside_the_built_in_ones(tmp_path, monkeypatch
     both = notebook.chosen_options(Sft(), chosen(own=own, builtin_weight=2.0))
     assert both.data[0] == f"{WorldFiles(root=tmp_path).jsonl('chat', 'train')}:2.0"
     assert both.data[1:] == alone.data
-
-
-def test_what_is_given_is_not_changed():
-    values = {"eval_every": 20, "eval_tokens": 8192}
-    assert live.where_default(Sft(), **values) == values
-    assert live.where_default(Sft(eval_every=7), **values) == {"eval_tokens": 8192}
 
 
 def test_pictures_of_a_run(small_base, by_command):

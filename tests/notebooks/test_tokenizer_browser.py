@@ -37,9 +37,17 @@ def notebook(open_notebook: "OpenNotebook", tmp_path: Path) -> "Notebook":
 
 
 def test_every_control(notebook: "Notebook", tmp_path: Path):
-    page = notebook.page
+    the_vocabulary_slider(notebook)
+    my_own_text(notebook)
+    merge_by_merge(notebook)
+    a_token_taken_apart(notebook)
+    two_side_by_side(notebook, tmp_path)
+    what_looks_like_a_control_token_stays_text(notebook)
 
-    # The vocabulary slider: fewer ids, more tokens, at the left end a token for every byte.
+
+def the_vocabulary_slider(notebook: "Notebook") -> None:
+    """Fewer ids, more tokens; at the left end a token for every byte."""
+    page = notebook.page
     notebook.until(lambda: len(boxes(notebook)) > 8, "the token views")
     many = len(boxes(notebook)[0])
     size = notebook.slider("ids in the vocabulary")
@@ -52,9 +60,11 @@ def test_every_control(notebook: "Notebook", tmp_path: Path):
     size.press("End")
     notebook.until(lambda: len(boxes(notebook)[0]) == many, "the large vocabulary again")
 
-    # My own text, with the ids.
+
+def my_own_text(notebook: "Notebook") -> None:
+    """With the ids."""
+    page = notebook.page
     page.locator("textarea").first.fill("the cat\nthat é")
-    tokenizer = Tokenizer.from_merges([], 272)
     notebook.until(lambda: "·cat" in "".join(boxes(notebook)[0]), "my text")
     assert boxes(notebook)[0][-1] == "a9"
     page.get_by_text("show the ids").click()
@@ -64,7 +74,10 @@ def test_every_control(notebook: "Notebook", tmp_path: Path):
     assert tip.startswith("id ")
     assert "bytes " in tip
 
-    # Merge by merge: bytes first, then the pair that comes next is ringed, at last the finished tokens.
+
+def merge_by_merge(notebook: "Notebook") -> None:
+    """Bytes first, then the pair that comes next is ringed, at last the finished tokens."""
+    page = notebook.page
     made = notebook.slider("merges made")
     made.press("Home")
     num_bytes = len("the cat\nthat é".encode())
@@ -77,7 +90,9 @@ def test_every_control(notebook: "Notebook", tmp_path: Path):
     says(notebook, "No merge is left")
     assert stepper.locator(".ring").count() == 0
 
-    # A token of the table, taken apart.
+
+def a_token_taken_apart(notebook: "Notebook") -> None:
+    page = notebook.page
     (before,) = [figure["title"] for figure in notebook.figures() if "made of" in figure["title"]]
     page.locator("marimo-table").get_by_role("checkbox").nth(0).click()
     notebook.until(
@@ -85,24 +100,29 @@ def test_every_control(notebook: "Notebook", tmp_path: Path):
         "another token taken apart",
     )
 
-    # Two side by side: the same vocabulary differs nowhere; a saved one is found by its folder.
+
+def two_side_by_side(notebook: "Notebook", folder: Path) -> None:
+    """The same vocabulary differs nowhere; a saved one is found by its folder."""
+    page = notebook.page
     rival = page.locator("marimo-slider", has_text="ids").last.get_by_role("slider")
     rival.press("End")
     notebook.until(lambda: page.locator(".ring").count() == 0, "no difference from itself")
     rival.press("Home")
     notebook.until(lambda: page.locator(".ring").count() > 4, "rings where they differ")
-    tokenizer.save(tmp_path)
+    Tokenizer.from_merges([], 272).save(folder)
     page.locator("select", has_text="a saved tokenizer").select_option("a saved tokenizer")
     says(notebook, "Name a folder")
     path = page.get_by_placeholder("a folder, a tokenizer.json or a run")
     path.fill("nowhere")
     path.press("Enter")
     says(notebook, "no run called 'nowhere'")
-    path.fill(str(tmp_path))
+    path.fill(str(folder))
     path.press("Enter")
     says(notebook, "the other, 272 ids")
 
-    # What looks like a control token stays text.
+
+def what_looks_like_a_control_token_stays_text(notebook: "Notebook") -> None:
+    page = notebook.page
     trick = page.locator('marimo-text[data-initial-value*="user_end"] input')
     trick.fill("<|bos|>" * 3)
     says(notebook, "0 of them special")

@@ -21,31 +21,21 @@ from picochat.serve.app import Limits, Server, create_app
 from picochat.serve.connection import Connection
 from picochat.serve.models import Served
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.tokenizer.train import train_tokenizer
 from picochat.train.checkpoint import save_checkpoint
+from tests.tiny_model import tiny_model, tiny_tokenizer
 
-VOCAB_SIZE = 300
-CONTEXT = 96
-TEXTS = ["the cat and the hat, the mat and the rat; then 12 and 34 more of them 😀 naïve"] * 3
 PAGE = Path(__file__).parent / "page"
 HELLO = [{"role": "user", "content": "the cat"}]
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    return train_tokenizer(TEXTS, VOCAB_SIZE)
+    return tiny_tokenizer()
 
 
 @pytest.fixture(scope="session")
 def model() -> GPT:
-    """Weights large enough that every logit depends on every input."""
-    model = GPT(ModelConfig.from_depth(2, vocab_size=VOCAB_SIZE, sequence_len=CONTEXT))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0.0, 0.08, generator=generator)
-    return model.requires_grad_(False)
+    return tiny_model()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from picochat.engine.options import SamplingOptions
 from picochat.serve.models import Served
 from picochat.tokenizer.conversation import parse_messages, render_prompt
 from picochat.tools.expression import calculate
-from tests.serve.conftest import CONTEXT, HELLO, client_of
+from tests.serve.conftest import HELLO, client_of
+from tests.tiny_model import CONTEXT
 
 
 def call(expression: str) -> str:

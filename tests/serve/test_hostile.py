@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from picochat.serve.app import Limits
 from picochat.serve.models import Served
-from tests.serve.conftest import CONTEXT, HELLO, client_of
+from tests.serve.conftest import HELLO, client_of
+from tests.tiny_model import CONTEXT
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 JSON = {"Content-Type": "application/json"}

@@ -1,20 +1,19 @@
 """Drives the app by keys, with a process that speaks the protocol but holds no model."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
+from tests.workbench.fake_app import FAKE
 from tests.workbench.screen_text import screen_text, wait_until
 from workbench.app import Workbench
 from workbench.conversations import Answer
 from workbench.screens.chat import ChatScreen
 from workbench.widgets.prompt import Prompt
 
-FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 Script = Callable[[Pilot[None]], Awaitable[None]]
 
 

@@ -2,17 +2,20 @@
 
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 from workbench.app import Workbench
 from workbench.guard import guarded_stderr
 
+App = TypeVar("App", bound=Workbench)
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 
 
-def main() -> None:
+def run(kind: type[App]) -> App:
+    """Run an app on the folder that the command line names; return it when it has ended."""
     folder = Path(sys.argv[1])
     with guarded_stderr():
-        app = Workbench(
+        app = kind(
             load="tiny",
             runs_dir=str(folder / "runs"),
             chats_dir=str(folder / "chats"),
@@ -20,7 +23,11 @@ def main() -> None:
             command=FAKE,
         )
         app.run()
-    sys.exit(app.return_code or 0)
+    return app
+
+
+def main() -> None:
+    sys.exit(run(Workbench).return_code or 0)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,23 @@
 """A worker without a model whose words depend on the checkpoint: A and B part at the third."""
 
 import os
-import queue
-import sys
-import threading
 import time
+
+from fake_worker import send, serve  # beside this file, which is started as a program
 
 from picochat.engine.protocol import (
     Alternative,
-    Cancel,
     Failed,
     Finished,
     Generate,
     Load,
     Loaded,
-    Reply,
     Request,
-    Shutdown,
     TokenInfo,
     Tokens,
-    decode_request,
-    encode,
 )
 
 OTHERS = (Alternative(1, " yes", -0.2), Alternative(2, " no", -1.9))
-
-
-def send(reply: Reply) -> None:
-    sys.stdout.buffer.write(encode(reply))
-    sys.stdout.buffer.flush()
 
 
 def write(request: Generate, path: str, cancelled: set[int]) -> None:
@@ -54,32 +43,22 @@ def write(request: Generate, path: str, cancelled: set[int]) -> None:
     send(Finished(id=request.id, reason=reason, num_tokens=count, seed=request.options["seed"], **facts))
 
 
-def main() -> None:
-    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
-    cancelled: set[int] = set()
+class Pair:
+    """Which checkpoint is loaded."""
 
-    def read() -> None:
-        for line in sys.stdin.buffer:
-            request = decode_request(line)
-            if isinstance(request, Cancel):
-                cancelled.add(request.target)
-            else:
-                requests.put(request)
-        requests.put(Shutdown(id=0))
-
-    threading.Thread(target=read, daemon=True).start()
     path = ""
-    while not isinstance(request := requests.get(), Shutdown):
+
+    def obey(self, request: Request, cancelled: set[int]) -> None:
         if isinstance(request, Load):
-            path = request.path
-            if "missing" in path:
-                send(Failed(id=request.id, message=f"{path}: [b]is not there"))
-                continue
+            if "missing" in request.path:
+                send(Failed(id=request.id, message=f"{request.path}: [b]is not there"))
+                return
+            self.path = request.path
             facts = {"num_parameters": 4_500_000, "context": 128, "vocab_size": 300, "cache_bytes": 1}
-            send(Loaded(id=request.id, path=path, **facts, device="cpu", dtype="float32"))
+            send(Loaded(id=request.id, path=request.path, **facts, device="cpu", dtype="float32"))
         elif isinstance(request, Generate):
-            write(request, path, cancelled)
+            write(request, self.path, cancelled)
 
 
 if __name__ == "__main__":
-    main()
+    serve(Pair().obey)

@@ -9,6 +9,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from picochat.engine.protocol import (
     Alternative,
@@ -162,7 +163,26 @@ def predict(request: Predict) -> None:
     send(Predicted(id=request.id, tokens=tuple(rows)))
 
 
-def main() -> None:
+def obey(request: Request, cancelled: set[int]) -> None:
+    match request:
+        case Load(path="missing"):
+            send(Failed(id=request.id, message="no checkpoint missing"))
+        case Load():
+            while (gate := os.environ.get("FAKE_LOAD_GATE")) and not os.path.exists(gate):
+                time.sleep(0.01)
+            facts = {"num_parameters": 4_500_000, "context": CONTEXT, "vocab_size": 300}
+            where = {"device": "cpu", "dtype": "float32", "cache_bytes": 2_000_000}
+            send(Loaded(id=request.id, path=request.path, **facts, **where))
+        case Generate():
+            answer(request, cancelled)
+        case Predict():
+            predict(request)
+        case Score():
+            score(request)
+
+
+def serve(obey: Callable[[Request, set[int]], None]) -> None:
+    """Obey one request after another; what is to be cancelled comes to be known meanwhile."""
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     cancelled: set[int] = set()
 
@@ -177,22 +197,8 @@ def main() -> None:
 
     threading.Thread(target=read, daemon=True).start()
     while not isinstance(request := requests.get(), Shutdown):
-        match request:
-            case Load(path="missing"):
-                send(Failed(id=request.id, message="no checkpoint missing"))
-            case Load():
-                while (gate := os.environ.get("FAKE_LOAD_GATE")) and not os.path.exists(gate):
-                    time.sleep(0.01)
-                facts = {"num_parameters": 4_500_000, "context": CONTEXT, "vocab_size": 300}
-                where = {"device": "cpu", "dtype": "float32", "cache_bytes": 2_000_000}
-                send(Loaded(id=request.id, path=request.path, **facts, **where))
-            case Generate():
-                answer(request, cancelled)
-            case Predict():
-                predict(request)
-            case Score():
-                score(request)
+        obey(request, cancelled)
 
 
 if __name__ == "__main__":
-    main()
+    serve(obey)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from textual import work
 
-from tests.workbench.fake_app import FAKE
+from tests.workbench.fake_app import run
 from workbench.app import Workbench
-from workbench.guard import guarded_stderr
 
 TICK = 0.005
 
@@ -42,16 +41,7 @@ class MeasuredWorkbench(Workbench):
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    with guarded_stderr():
-        app = MeasuredWorkbench(
-            load="tiny",
-            runs_dir=str(folder / "runs"),
-            chats_dir=str(folder / "chats"),
-            settings_dir=folder / "settings",
-            command=FAKE,
-        )
-        app.run()
+    app = run(MeasuredWorkbench)
     Path(os.environ["WORKBENCH_STALLS"]).write_text(json.dumps({"worst": app.worst, "busy": app.worst_busy}))
     sys.exit(app.return_code or 0)
 

@@ -1,0 +1,36 @@
+"""What holds for several notebooks: marimo's own checks, and what they share in live.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import marimo as mo
+import pytest
+
+from notebooks import live
+from picochat.commands.sft import Sft
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "pretrain", "sft", "grpo", "eval"])
+def test_marimo_has_nothing_to_say(name):
+    command = [sys.executable, "-m", "marimo", "check", "--strict", "--ignore-scripts"]
+    done = subprocess.run([*command, str(FOLDER / f"{name}.py")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("name", "made_by"), [("sft", "pretrain"), ("grpo", "sft")])
+def test_without_a_base_it_says_what_to_do(name, made_by, tmp_path, script):
+    done = script(FOLDER / f"{name}.py", "--", "--runs-dir", str(tmp_path), "--steps", "1")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: --load is missing: name the run or checkpoint to begin with"
+    page = live.no_base(name, str(tmp_path), mo.md(""), needed="trained", made_by=made_by).text
+    assert f"notebooks/{made_by}.py" in page
+    assert str(tmp_path) in page
+
+
+def test_what_is_given_is_not_changed():
+    values = {"eval_every": 20, "eval_tokens": 8192}
+    assert live.where_default(Sft(), **values) == values
+    assert live.where_default(Sft(eval_every=7), **values) == {"eval_tokens": 8192}
