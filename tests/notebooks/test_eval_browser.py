@@ -149,7 +149,7 @@ def measuring(notebook: "Notebook", models: list[str]) -> None:
     notebook.until(lambda: figures_with(notebook, "bits per byte"), "the first figure", 180)
     notebook.press("Stop")
     says(notebook, "stopped; what was measured stays")
-    assert figures_with(notebook, "bits per byte")
+    notebook.until(lambda: figures_with(notebook, "bits per byte"), "what was measured")
     notebook.slider("problems of each kind").press("Home")
     page.get_by_text("4", exact=True).first.wait_for()
     notebook.press("Measure")
