@@ -77,23 +77,27 @@ class ContinuousBatch:
         happened = self._admit()
         if self._batch.rows:
             happened += self._batch.step()
-        return happened
+        # A row may be admitted with events of its own and decode in the same step; it is told of once.
+        events: dict[Row, list[Event]] = {}
+        for row, some in happened:
+            events[row] = events.get(row, []) + some
+        return list(events.items())
 
     def _admit(self) -> Happened:
         happened: Happened = []
         budget = self._prompt_tokens
         while self._waiting and len(self._batch.rows) < self._batch.cache.max_rows:
             row = self._waiting[0]
-            if row.events:
-                # A tool call that the prompt ends with was answered before the first step.
-                happened.append((row, row.events))
-                row.events = []
             if not row.state.finish_reason:
                 budget -= self._read_on(row, budget)
                 if len(row.pending) > 1:
                     break
                 self._batch.join(row, self._reader)
             self._waiting.popleft()
+            if row.events:
+                # A tool call that the prompt ends with was answered before the first step.
+                happened.append((row, row.events))
+                row.events = []
         return happened
 
     @torch.no_grad()
@@ -116,8 +120,10 @@ class ContinuousBatch:
             is_scored = row.scored_prompt is not None
             logits_1TV = self._engine.model(ids_1T, cache=self._reader, last_only=not is_scored)
             if row.scored_prompt is not None:
-                following = ids[shared + 1 : shared + len(piece) + 1]
-                row.scored_prompt += score(logits_1TV[0], following, row.num_logprobs)
+                # Not what the calculator wrote behind a prompt that ends with a call.
+                following = row.prompt_ids[shared + 1 : shared + len(piece) + 1]
+                if following:
+                    row.scored_prompt += score(logits_1TV[0, : len(following)], following, row.num_logprobs)
         return len(piece)
 
 

@@ -40,7 +40,9 @@ def alone(engine: Engine, row: Row) -> Completion:
 def finish(batch: ContinuousBatch) -> list[tuple[Row, list[Event]]]:
     happened = []
     while not batch.is_idle:
-        happened += batch.step()
+        told = batch.step()
+        assert len({row for row, _ in told}) == len(told), "a row is told of once a step"
+        happened += told
     return happened
 
 

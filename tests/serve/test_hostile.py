@@ -23,6 +23,20 @@ def check_alive(client: TestClient) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("tail", [["<|tool_call_start|>", "1+1", "<|tool_call_end|>"], ["<|think_start|>"]])
+def test_a_prompt_that_is_answered_and_ended_in_one_step(client, models, tail):
+    """The calculator or the budget answers before the first token, which is the last one too."""
+    tokenizer = models["tiny"].engine.tokenizer
+    ids = [
+        tokenizer.special[tag] for tag in ("<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>")
+    ]
+    for word in tail:
+        ids += [tokenizer.special[word]] if word in tokenizer.special else tokenizer.encode(word)
+    body = {"prompt": ids, "max_tokens": 1, "thinking_budget": 0}
+    assert client.post(COMPLETIONS, json=body).status_code == 200
+    check_alive(client)
+
+
 def check_error(response: Any, status: int, code: str, param: str | None = None) -> None:
     assert response.status_code == status, response.text
     error = response.json()["error"]
