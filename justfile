@@ -65,6 +65,10 @@ torture minutes="30":
 bench *options:
     python -m tests.bench {{ options }}
 
+# how a training step's speed and memory go with its size: build/scaling.json and scaling.html
+bench-scaling *options:
+    python -m tests.bench.scaling {{ options }}
+
 # style, format and types
 lint:
     python -m ruff check .

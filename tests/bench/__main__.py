@@ -7,11 +7,9 @@ alike.
 
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +18,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from tests.bench.cases import Settings
-from tests.bench.table import Measured, Results, Row, all_rows
-
-ROOT = Path(__file__).parents[2]
+from tests.bench.measure import has_bf16, machine, measure
+from tests.bench.table import Results, Row, all_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,69 +40,6 @@ class Options:
     """A text file for the tokenizer rows (default: the built-in world's stories, over and over)."""
     json: Path = Path("build/bench.json")
     """Where the table is written."""
-
-
-class Worker:
-    """A process that holds a case."""
-
-    def __init__(self, case: str, settings: Settings) -> None:
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(settings.threads),
-            "RAYON_NUM_THREADS": str(settings.threads),
-            "TOKENIZERS_PARALLELISM": "true",
-        }
-        self.case = case
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.worker", case, json.dumps(asdict(settings))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
-
-    def answer(self) -> dict[str, float]:
-        """Return the next line that the process writes."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            _, error = self.process.communicate()
-            raise SystemExit(f"{self.case} failed:\n{error[-3000:]}")
-        return json.loads(line)
-
-    def repeat(self) -> dict[str, float]:
-        """Have the work done once."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
-
-
-def measure(cases: list[str], settings: Settings, *, rounds: int, clock: str) -> Results:
-    """Return the repetitions of all cases, which take turns."""
-    workers, first = [], {}
-    for case in cases:
-        workers.append(Worker(case, settings))
-        first[case] = workers[-1].answer()
-    seconds: dict[str, list[float]] = {case: [] for case in cases}
-    amounts: dict[str, float] = {}
-    for _ in range(rounds):
-        for worker in workers:
-            answer = worker.repeat()
-            seconds[worker.case].append(answer[clock])
-            amounts[worker.case] = answer["amount"]
-    for worker in workers:
-        worker.close()
-    return {
-        case: Measured(amount=amounts[case], seconds=seconds[case], memory=int(first[case]["memory"]))
-        for case in cases
-    }
 
 
 def describe(row: Row, results: Results, *, has_bf16: bool) -> dict[str, object]:
@@ -142,32 +76,10 @@ def show(lines: list[dict]) -> None:
     Console().print(table)
 
 
-def machine(options: Options, *, has_bf16: bool) -> dict[str, object]:
-    """Return what was measured on."""
-    import torch
-
-    return {
-        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": options.threads,
-        "clock": options.clock,
-        "bf16": has_bf16,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
 def main() -> int:
     """Measure; return 1 where a target is missed (with --quick: missed by more than half)."""
     options = tyro.cli(Options, description=__doc__)
-    import torch
-
-    from picochat.train.device import pick_dtype
-
-    has_bf16 = pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    is_native = has_bf16()
     settings = Settings(threads=options.threads, quick=options.quick, text=options.text)
     rounds = 3 if options.quick else max(3, options.rounds)
     rows = [
@@ -184,9 +96,9 @@ def main() -> int:
         results = measure(cases, settings, rounds=rounds, clock=options.clock)
         took = time.perf_counter() - began
         print(f"{group}: {len(cases)} cases in {took:.0f} s", file=sys.stderr, flush=True)
-        lines += [describe(row, results, has_bf16=has_bf16) for row in members]
+        lines += [describe(row, results, has_bf16=is_native) for row in members]
     show(lines)
-    where = machine(options, has_bf16=has_bf16)
+    where = machine(options.threads, options.clock)
     print(", ".join(f"{name} {value}" for name, value in where.items()))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"machine": where, "rows": lines}, indent=2) + "\n", encoding="utf-8")
