@@ -18,8 +18,8 @@ from picochat.tasks.task import Problem, user_turn
 from picochat.tokenizer.conversation import render_prompt
 from picochat.tokenizer.messages import Message, messages_to_json
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.decoding import for_decoding
 from picochat.train.load import load
-from picochat.train.rollouts import for_decoding
 from picochat.train.run import Run
 
 ROWS_AT_ONCE = 50

@@ -129,6 +129,34 @@ def test_every_stage_learns_the_same_whole_and_sharded(ranks, jobs):
         assert_near(directory, RunDir(job["runs_dir"] / job["stage"]))
 
 
+def small(folder: Path, text_file: Path, name: str, **options: Any) -> dict[str, Any]:
+    """A short run of one layer, so that of each shape of its larger matrices there is one."""
+    job = {
+        "stage": "pretrain", "run": name, "runs_dir": folder, "data": [str(text_file)], "vocab_size": 280,
+        "depth": 1, "seq_len": 16, "batch_size": 4, "steps": 3, "eval_every": 0, "eval_tokens": 60,
+        "save_every": 0, "device": "cpu",
+    }  # fmt: skip
+    return {**job, **options}
+
+
+def test_sharded_weights_learn_in_bfloat16_where_a_rank_has_no_matrix(tmp_path, text_file):
+    options = {"dtype": "bfloat16", "prompts": ()}
+    train([small(tmp_path, text_file, "alone", **options)], ranks=1)
+    train([small(tmp_path, text_file, "sharded", **options, shard=True)], ranks=2)
+    assert_near(RunDir(tmp_path / "sharded"), RunDir(tmp_path / "alone"), rel=0.01)
+
+
+def test_sharded_weights_write_samples(tmp_path, text_file):
+    options = {"dtype": "float32", "prompts": ("the cat", "Tom"), "sample_every": 2}
+    train([small(tmp_path, text_file, "alone", **options)], ranks=1)
+    train([small(tmp_path, text_file, "sharded", **options, shard=True)], ranks=2)
+    alone, sharded = (RunDir(tmp_path / name).samples() for name in ("alone", "sharded"))
+    assert [(row["step"], row["prompt"]) for row in sharded] == [
+        (step, prompt) for step in (0, 2, 3) for prompt in ("the cat", "Tom")
+    ]
+    assert sharded[:2] == alone[:2], "the same weights write the same"
+
+
 # Checkpoints know nothing of ranks.
 
 
