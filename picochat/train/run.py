@@ -99,6 +99,7 @@ class Run:
                 self._restore()
             else:
                 self._pending.extend((self._evaluate, self._sample))
+            trainer.world.barrier()  # a slow rank still reads the options that are replaced now
             if trainer.world.is_main:
                 self._announce()
             undo.pop_all()

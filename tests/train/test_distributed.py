@@ -194,6 +194,32 @@ def test_ranks_begin_on_one_and_end_on_two(tmp_path, begin, alone):
     assert run.directory.info()["world_size"] == 1  # it was begun by one
 
 
+SLOW = """
+import os, sys, time
+from picochat.train import run as run_module
+from picochat.train.pretrain import pretrain
+load_weights = run_module.load_weights
+def slow(*args):
+    time.sleep(3 * (os.environ["RANK"] == "1"))  # it reads what the run was like after this
+    load_weights(*args)
+run_module.load_weights = slow
+run = pretrain(run="a", runs_dir=sys.argv[1], resume=True, lr=0.01)
+print(run.trainer.lr_scale)
+run.close()
+"""
+
+
+def test_a_slow_rank_sees_the_options_that_were(tmp_path, begin):
+    """The rate that is given anew makes a change of the old one void, on all ranks."""
+    run = begin(tmp_path, **OPTIONS)
+    while run.trainer.step < 2:
+        next(run)
+    run.change(lr_scale=0.5)
+    run.stop()
+    results = ends(start(["-c", SLOW, str(tmp_path)], 2))
+    assert [(code, out) for code, out, _ in results] == [(0, "1.0\n")] * 2, results
+
+
 # What one rank wants, all do.
 
 
