@@ -149,7 +149,11 @@ class Run:
         return None
 
     def save(self) -> Event | None:
-        """Save now, between two steps."""
+        """Save now, between two steps. A validation that is due is made before, and told after."""
+        if self._evaluate in self._pending:
+            # The checkpoint keeps the score; it can not be added later.
+            event = self._evaluate()
+            self._pending[self._pending.index(self._evaluate)] = lambda: event
         return self._write(self._save())
 
     def change(self, *, lr_scale: float | None = None, batch_size: int | None = None) -> Event | None:
@@ -165,9 +169,13 @@ class Run:
             self._set_state("paused")
 
     def stop(self) -> list[Event]:
-        """End now, saved and to be resumed, and return what happened. Measurements due are left out."""
+        """End now, saved and to be resumed, and return what happened.
+
+        Measurements and samples that are due are left out; what is only to be told is told.
+        """
         self.retry()
-        self._pending.clear()
+        left_out = (self._evaluate, self._sample)
+        self._pending = deque(do for do in self._pending if do not in left_out)
         self.wants.add("stop")
         return list(self)
 
@@ -219,7 +227,7 @@ class Run:
             if "stop" in self._agreed:
                 return self._end("stopped")
             if (change := self.changes.due()) is not None:
-                self._write(change)
+                # It stands in the file already. Behind those that came later it would make them void.
                 self.changes.repeat(change)
                 return change
             trainer.votes = set(self.wants)
