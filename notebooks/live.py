@@ -112,7 +112,6 @@ def controller(
     build: Build[RunOptionsType],
     *,
     is_new: bool = False,
-    keep: Callable[[Run], object] | None = None,
 ) -> Controller:
     """Return the controller of the page's run.
 
@@ -122,10 +121,10 @@ def controller(
     """
     if is_live():
         put = replace_controller if is_new else attach
-        return put(stage, lambda: Controller(builder(stage, options, build), keep=keep))
+        return put(stage, lambda: Controller(builder(stage, options, build)))
     directory = run_batch(stage, options, build)
     finished = replace(options, run=directory.name, resume=True)
-    controller = Controller(builder(stage, finished, build), keep=keep)
+    controller = Controller(builder(stage, finished, build))
     while controller.state not in ("finished", "failed"):
         controller.wait(controller.version, 0.1)
     return controller
