@@ -104,7 +104,10 @@ class Beginning:
             if not self.path.is_dir():
                 raise UserError(f"{self.path}: the checkpoint that the run began with is gone; put it back")
             model, tokenizer = load(self.path)
-            self._loaded = model.to(run.model.device), tokenizer
+            model.to(run.model.device)
+            # Else the answers would differ by rounding too.
+            model.compute_dtype, model.kernels = run.model.compute_dtype, run.model.kernels
+            self._loaded = for_decoding(model), tokenizer
         return self._loaded
 
 
