@@ -220,18 +220,27 @@ def view(
     """
     version = controller.version
     live = is_live()
-    answer = meanwhile() if live and meanwhile is not None else None
-    now = ask if answer is None else lambda: _answered(answer)
+    now = _soonest(ask, meanwhile) if live and ask is not None and meanwhile is not None else ask
     mo.output.replace(_drawn(draw, now, PATIENCE if live else None))
     if live:
         arguments = (draw, ask, controller, weakref.ref(session), every, version)
         mo.Thread(target=_paint, args=arguments, name="picochat-painter", daemon=True).start()
 
 
-def _answered(answer: Any) -> "Future[Any]":
-    future: Future[Any] = Future()
-    future.set_result(answer)
-    return future
+def _soonest(
+    ask: Callable[[], "Future[Any]"], meanwhile: Callable[[], Any]
+) -> Callable[[], "Future[Any]"]:
+    """Return what asks the worker only where `meanwhile` has no answer."""
+
+    def now() -> "Future[Any]":
+        answer = meanwhile()
+        if answer is None:
+            return ask()
+        future: Future[Any] = Future()
+        future.set_result(answer)
+        return future
+
+    return now
 
 
 def _drawn(
