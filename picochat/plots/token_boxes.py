@@ -184,6 +184,4 @@ def _is_broken(token: bytes) -> bool:
 
 def _background(id: int) -> str:
     # Neighbouring ids, such as a letter and the next, get colours far apart.
-    color = style.color(id * 3 + id // 7)
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.28)"
+    return style.transparent(style.color(id * 3 + id // 7), 0.28)
