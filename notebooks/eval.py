@@ -30,7 +30,7 @@ with app.setup:
     from picochat.plots.curves import Curve, loss_figure
     from picochat.plots.samples import sample_html
     from picochat.plots.scores import Point
-    from picochat.train.run_dir import RunDir, find_run, list_runs, resolve_checkpoint
+    from picochat.train.run_dir import find_run, list_runs, resolve_checkpoint, run_of
     from picochat.train.watch import Watch, WatchedRun
 
     BITS = "bits per byte"
@@ -570,11 +570,8 @@ def write_report(found: Findings, path: Path, runs_dir: Path) -> None:
     """Write all that was found to an HTML file."""
     tasks = found.models[0].tasks.keys()
     models = [model for model in found.models if model.tasks.keys() == tasks]
-    runs = {}
-    for model in models:
-        run = RunDir(resolve_checkpoint(model.spec, runs_dir).parent.parent)
-        if run.exists():
-            runs[model.name] = run
+    found_runs = ((model.name, run_of(resolve_checkpoint(model.spec, runs_dir))) for model in models)
+    runs = {name: run for name, run in found_runs if run is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html_report(models, runs), encoding="utf-8", newline="\n")
 

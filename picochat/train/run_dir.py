@@ -283,6 +283,12 @@ def find_run(name: str, runs_dir: Path = Path("runs")) -> RunDir:
     raise UserError(f"no run called {name!r}; runs in {runs_dir}: {known}")
 
 
+def run_of(checkpoint: Path) -> RunDir | None:
+    """Return the run that a checkpoint folder belongs to; None if it stands for itself."""
+    run = RunDir(checkpoint.resolve().parent.parent)
+    return run if run.exists() else None
+
+
 def is_checkpoint(path: Path) -> bool:
     """Whether `path` holds at least the files of the Rust layout."""
     return all((path / name).is_file() for name in CHECKPOINT_FILES)
