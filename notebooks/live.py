@@ -227,9 +227,7 @@ def view(
         mo.Thread(target=_paint, args=arguments, name="picochat-painter", daemon=True).start()
 
 
-def _soonest(
-    ask: Callable[[], "Future[Any]"], meanwhile: Callable[[], Any]
-) -> Callable[[], "Future[Any]"]:
+def _soonest(ask: Callable[[], "Future[Any]"], meanwhile: Callable[[], Any]) -> Callable[[], "Future[Any]"]:
     """Return what asks the worker only where `meanwhile` has no answer."""
 
     def now() -> "Future[Any]":
