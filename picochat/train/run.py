@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ from picochat.train.checkpoint import (
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
 from picochat.train.run_dir import (
-    HOST,
     PROBE_SECONDS,
     RunDir,
     State,
@@ -169,13 +167,10 @@ class Run:
             self._set_state("paused")
 
     def stop(self) -> list[Event]:
-        """End now, saved and to be resumed, and return what happened.
-
-        Measurements and samples that are due are left out; what is only to be told is told.
-        """
+        """End now, saved and to be resumed, and return what happened. Measurements due are left out."""
         self.retry()
-        left_out = (self._evaluate, self._sample)
-        self._pending = deque(do for do in self._pending if do not in left_out)
+        # What happened already is still told.
+        self._pending = deque(do for do in self._pending if do not in (self._evaluate, self._sample))
         self.wants.add("stop")
         return list(self)
 
@@ -384,17 +379,7 @@ class Run:
         if not self.trainer.world.is_main or now - self._last_heartbeat < HEARTBEAT_SECONDS:
             return
         self._last_heartbeat = now
-        status = {
-            "state": self.state,
-            "step": self.trainer.step,
-            "steps": self.trainer.steps,
-            "pid": os.getpid(),
-            "host": HOST,
-            "heartbeat": now,
-        }
-        if message:
-            status["message"] = message
-        write_json(self.directory.path / "status.json", status)
+        self.directory.write_status(self.state, self.trainer.step, self.trainer.steps, message=message)
 
     def _write(self, event: Event | None) -> Event | None:
         if event is not None and self.trainer.world.is_main:
