@@ -2,22 +2,17 @@
 
 import logging
 import os
+import re
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from picochat.errors import UserError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from picochat.serve.app import Limits
-    from picochat.serve.connection import HttpServer
 
 KEY_VARIABLE = "PICOCHAT_API_KEY"
-MAX_CONNECTIONS = 512
-MAX_HEAD_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,9 @@ class Serve:
         """Load the models and serve until Ctrl-C."""
         from picochat.serve.guard import is_loopback
 
-        api_key = self.api_key or os.environ.get(KEY_VARIABLE) or None
+        api_key = self.api_key if self.api_key is not None else os.environ.get(KEY_VARIABLE) or None
+        if api_key is not None and not re.fullmatch(r"[\x21-\x7e]+", api_key := api_key.strip()):
+            raise UserError("an API key has letters, digits and signs of ASCII only, and no spaces")
         if not is_loopback(self.host) and api_key is None:
             raise UserError(
                 f"--host {self.host} lets other machines ask: give a key as --api-key or {KEY_VARIABLE}"
@@ -64,6 +61,7 @@ class Serve:
         # Before the models, which take a while: the port may be taken.
         with self._listen() as listener:
             from picochat.serve.app import create_app
+            from picochat.serve.connection import HttpServer, server_config
             from picochat.serve.models import load_models
 
             models = load_models(self.load, device=self.device, dtype=self.dtype)
@@ -75,7 +73,8 @@ class Serve:
             shown = f"[{host}]" if ":" in host else host
             line = f"serving {', '.join(models)} at http://{shown}:{port} (Ctrl-C ends)"
             try:
-                self._server(app, lambda: print(line, flush=True)).run([listener])
+                config = server_config(app, drain=self.drain)
+                HttpServer(config, lambda: print(line, flush=True)).run([listener])
             finally:
                 app.state.server.close()
             print("stopped")
@@ -103,6 +102,8 @@ class Serve:
     def _listen(self) -> socket.socket:
         if not 0 <= self.port < 1 << 16:
             raise UserError(f"--port must be from 0 to 65535, not {self.port}")
+        from picochat.serve.connection import MAX_CONNECTIONS
+
         try:
             family, _, _, _, address = socket.getaddrinfo(
                 self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -110,23 +111,3 @@ class Serve:
             return socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS)
         except OSError as error:
             raise UserError(f"can not listen on {self.host}, port {self.port}: {error.strerror}") from error
-
-    def _server(self, app: "Starlette", on_start: Callable[[], None]) -> "HttpServer":
-        import uvicorn
-
-        from picochat.serve.connection import Connection, HttpServer
-
-        config = uvicorn.Config(
-            app,
-            http=Connection,
-            ws="none",
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-            timeout_graceful_shutdown=self.drain,
-        )
-        return HttpServer(config, on_start)

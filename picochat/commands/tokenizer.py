@@ -34,6 +34,7 @@ class TrainTokenizer:
 
     def execute(self) -> "Lesson":
         """Train, save, and say what came out; returns it too."""
+        self.out.mkdir(parents=True, exist_ok=True)  # before the work: it may not be possible
         start = time.perf_counter()
         with _progress() as progress:
             lesson, bad_rows = self.learn(progress=progress)

@@ -8,11 +8,10 @@ into, one after the other. What a prompt shares with the one before it is not re
 
 from collections import deque
 from collections.abc import Collection
-from itertools import takewhile
 
 import torch
 
-from picochat.engine.decode import DecodeBatch, Row, likeliest
+from picochat.engine.decode import DecodeBatch, Row, likeliest, num_shared
 from picochat.engine.events import Event, Token
 from picochat.engine.generate import Engine
 
@@ -108,9 +107,7 @@ class ContinuousBatch:
         # A prompt that is scored is read anew: the model must say something at each of its places.
         is_new = row.scored_prompt is not None and not row.scored_prompt
         limit = 0 if is_new else len(ids) - 1
-        shared = sum(
-            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, ids[:limit], strict=False))
-        )
+        shared = num_shared(held, ids[:limit])
         piece = ids[shared : min(shared + budget, len(ids) - 1)]
         self._reader.truncate([shared])
         self._read = ids[: shared + len(piece)]

@@ -7,6 +7,7 @@ row whose tool result or other forced ids are due reads them while its mates go 
 """
 
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 import torch
 
@@ -18,6 +19,12 @@ from picochat.kernels.decode import next_logits
 from picochat.model.cache import KVCache
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
+
+
+def num_shared(held: Sequence[int], ids: Sequence[int]) -> int:
+    """Return how many ids both begin with."""
+    pairs = zip(held, ids, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class Row:

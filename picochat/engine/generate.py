@@ -6,11 +6,10 @@ B: rows, T: positions, V: vocabulary.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import takewhile
 
 import torch
 
-from picochat.engine.decode import DecodeBatch, Row
+from picochat.engine.decode import DecodeBatch, Row, num_shared
 from picochat.engine.events import Completion, Event
 from picochat.engine.options import MAX_SEED, SamplingOptions
 from picochat.engine.reasoning import AnswerState, forbidden_ids
@@ -221,8 +220,7 @@ class Engine:
     def _truncate_to_shared(self, prompt_ids: Sequence[int]) -> int:
         """Keep in the cache what the prompt shares with it, all but the last token; return its length."""
         held = self.current.cached_ids if self.current is not None else self._held
-        pairs = zip(held, prompt_ids[:-1], strict=False)
-        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        shared = num_shared(held, prompt_ids[:-1])
         self._cache.truncate([shared])
         self.current, self._held = None, list(prompt_ids[:shared])
         return shared

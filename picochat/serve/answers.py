@@ -28,6 +28,7 @@ FINISH = {"stop": "stop", "stop_string": "stop", "length": "length", "context": 
 class Choice:
     """One answer as it comes."""
 
+    num_prompt: int
     content_tokens: list[Token] = field(default_factory=list)
     thinking_tokens: list[Token] = field(default_factory=list)
     num_thinking: int = 0
@@ -61,7 +62,8 @@ class Choice:
     def ending(self) -> dict[str, Any]:
         """What is told of the end: OpenAI's reason, and our extra."""
         assert self.done is not None
-        extra = {"seed": self.completion.seed, "reason": self.done.reason}
+        num_context = self.num_prompt + len(self.completion.tokens)
+        extra = {"seed": self.completion.seed, "reason": self.done.reason, "num_context": num_context}
         return {"finish_reason": FINISH[self.done.reason], "picochat": extra}
 
 
@@ -74,7 +76,7 @@ class Writer:
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
-        self.choices = [Choice() for _ in ask.rows]
+        self.choices = [Choice(num_prompt=len(row.prompt_ids)) for row in ask.rows]
         self._tokenizer = ask.model.engine.tokenizer
         self._head = {
             "id": f"{self.prefix}-{secrets.token_hex(12)}",

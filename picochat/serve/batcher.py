@@ -133,8 +133,6 @@ class Batcher:
         """Raise ApiError if no more rows are taken for this model now."""
         if self.has_died:
             raise _dead()
-        if self._is_closing:
-            raise ApiError(503, "shutting_down", "the server is going down")
         if self._num_rows[model] + num_rows > self.capacity:
             self.metrics.num_rejected += 1
             raise ApiError(

@@ -7,16 +7,38 @@ raises the signal that ended it once more.
 import asyncio
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+MAX_CONNECTIONS = 512
+MAX_HEAD_BYTES = 16 * 1024
 HEAD_SECONDS = 10.0
 """From the first byte of a request (or the connection) to the end of its headers."""
 UNREAD_SECONDS = 30.0
 """How long a client may leave what was sent unread."""
+
+
+def server_config(app: Any, *, drain: int | None = None) -> uvicorn.Config:
+    """Return how a server runs; `drain` are the seconds that running answers get at its end."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_graceful_shutdown=drain,
+    )
 
 
 class Connection(H11Protocol):
@@ -85,9 +107,19 @@ class HttpServer(uvicorn.Server):
         await super().startup(sockets)
         self._on_start()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal. From the second SIGINT on no connection is waited for."""
+        super().handle_exit(sig, frame)
+        if self.force_exit:
+            for connection in list(self.server_state.connections):
+                connection.loop.call_soon_threadsafe(connection.transport.abort)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let the two signals end the server, while it runs."""
+        """Let the two signals end the server, while it runs; only a main thread gets any."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         names = (signal.SIGINT, signal.SIGTERM)
         before = {name: signal.signal(name, self.handle_exit) for name in names}
         try:

@@ -192,14 +192,17 @@ def _chat_prompt(model: Served, messages: Sequence[Message], reserve: int | None
 
 def _newest(messages: Sequence[Message], limit: int) -> list[Message]:
     """Return the system messages, and of the others the last ones that fit into `limit` characters with
-    them; the very last in any case."""
+    them; the very last in any case. They begin with a question."""
     limit -= sum(_num_characters(message) for message in messages if message.role == "system")
     kept: list[Message] = []
     for message in reversed(messages):
         limit -= 0 if message.role == "system" else _num_characters(message)
         if message.role == "system" or limit >= 0 or not kept:
             kept.append(message)
-    return kept[::-1]
+    kept.reverse()
+    # An answer whose question was left out would stand there for ever.
+    first = next(index for index, message in enumerate(kept) if message.role == "user")
+    return [message for index, message in enumerate(kept) if index >= first or message.role == "system"]
 
 
 def _num_characters(message: Message) -> int:

@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-import uvicorn
 from starlette.testclient import TestClient
 
 from picochat.engine.generate import Engine
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.serve.app import Limits, Server, create_app
-from picochat.serve.connection import Connection
+from picochat.serve.connection import HttpServer, server_config
 from picochat.serve.models import Served
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.checkpoint import save_checkpoint
@@ -122,6 +121,7 @@ class Running:
 
     port: int
     server: Server
+    uvicorn: HttpServer
 
     @property
     def url(self) -> str:
@@ -135,28 +135,26 @@ class Running:
 @contextmanager
 def running(models: dict[str, Served], limits: Limits | None = None, **options: Any) -> Iterator[Running]:
     """Run a server with the connection class that the command uses."""
+    before = threading.enumerate()
     app = create_app(models, limits, **{"page": PAGE, **options})
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        config = uvicorn.Config(
-            app, http=Connection, ws="none", lifespan="on", log_level="warning", access_log=False
-        )
-        server = uvicorn.Server(config)
+        server = HttpServer(server_config(app), on_start=lambda: None)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
             while not server.started:
                 time.sleep(0.01)
-            yield Running(listener.getsockname()[1], app.state.server)
+            yield Running(listener.getsockname()[1], app.state.server, server)
         finally:
             server.should_exit = True
             thread.join(timeout=30)
             assert not thread.is_alive()
-            check_threads_are_gone()
+            check_threads_are_gone(before)
 
 
-def check_threads_are_gone() -> None:
+def check_threads_are_gone(before: list[threading.Thread]) -> None:
     """A server that has ended leaves none of its threads behind; those of the kernels stay for the next."""
-    names = [thread.name for thread in threading.enumerate()]
+    names = [thread.name for thread in threading.enumerate() if thread not in before]
     assert not [name for name in names if name.startswith(("picochat-decode", "picochat-json"))]
 
 

@@ -1,6 +1,7 @@
 """A server on loopback: the openai client, clients that vanish or dawdle, a full queue, the end."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -388,16 +388,49 @@ def test_the_command_serves_drains_and_ends(checkpoint: Path):
 def test_a_second_interrupt_ends_at_once(checkpoint: Path):
     with (
         command("--load", str(checkpoint), "--device", "cpu") as (process, url),
-        ThreadPoolExecutor(1) as pool,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as sock,
     ):
-        port = int(url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.sendall(post({})[:-1])  # a request that is not complete
-            time.sleep(0.3)
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.5)
-            process.send_signal(signal.SIGINT)
-            assert pool.submit(process.wait, 10).result() == 0
+        sock.sendall(post({})[:-1])  # a request that is not complete
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None, "it waits for the request"
+        process.send_signal(signal.SIGINT)
+        # By itself the server gives the request up after ten seconds.
+        assert process.wait(timeout=4) == 0
+
+
+def test_a_second_interrupt_cuts_an_answer_off(slow):
+    """uvicorn from Python 3.12 on waits for open connections even then."""
+    with running(slow) as server, server.connect() as sock:
+        sock.sendall(post({"messages": HELLO, "stream": True}))
+        read_until(sock, b"data: ")
+        for _ in range(2):
+            server.uvicorn.handle_exit(signal.SIGINT, None)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            read_all(sock)
+        assert time.monotonic() - began < 3
+
+
+def test_the_head_of_a_request_is_bounded(tiny_models):
+    with running(tiny_models) as server, server.connect() as sock:
+        sock.sendall(
+            b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * (connection.MAX_HEAD_BYTES + 1)
+        )
+        assert b" 400 " in read_all(sock).split(b"\r\n")[0]
+        with server.connect() as other:
+            other.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in read_until(other, b"ok")
+
+
+def test_connections_are_bounded(tiny_models, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 3)
+    with running(tiny_models) as server, contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(server.connect()) for _ in range(4)]
+        wait_for(lambda: len(server.uvicorn.server_state.connections) == len(socks))
+        socks[-1].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 503 " in read_until(socks[-1], b"\r\n\r\n").split(b"\r\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -409,6 +442,8 @@ def test_a_second_interrupt_ends_at_once(checkpoint: Path):
         (["--max-batch", "0"], "--max-batch must be at least 1"),
         (["--max-batch", "2", "--max-queue", "5"], "at least 8"),
         (["--timeout", "0"], "must be over 0"),
+        (["--api-key", "two words"], "no spaces"),
+        (["--api-key", ""], "no spaces"),
         (["--host", "no.such.name.invalid"], "can not listen on no.such.name.invalid"),
     ],
 )

@@ -45,7 +45,12 @@ ANSWERS: dict[str, str | list[dict[str, str]]] = {
     STORY: " ".join(f"Line {number} of the story." for number in range(1, 21)),
     MARKUP: HOSTILE,
 }
-STEPS = 160
+STEPS = 200
+LIKELIEST = """
+if (!localStorage.getItem("picochat.settings"))
+  localStorage.setItem("picochat.settings", '{"sampling": {"temperature": 0}}');
+"""
+"""A visitor asks for the likeliest tokens: at the usual temperature one answer in ten has a slip."""
 pace = {"seconds": 0.0}
 """How long a decoding step is held up; the tiny model would be done before a stop is pressed."""
 
@@ -155,7 +160,7 @@ def address(engine: Engine, unhurried: None) -> Iterator[str]:
 
 @pytest.fixture
 def address_with_key(engine: Engine) -> Iterator[str]:
-    with serving({"tiny": Served(name="tiny", engine=engine)}, api_key="open sesame") as url:
+    with serving({"tiny": Served(name="tiny", engine=engine)}, api_key="open-sesame") as url:
         yield url
 
 
@@ -217,6 +222,7 @@ def open_page(chromium: Browser) -> Iterator[Open]:
 
     def open_(url: str, **options: Any) -> Visit:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context.add_init_script(LIKELIEST)
         visit = Visit(context.new_page())
 
         def on_console(message: ConsoleMessage) -> None:

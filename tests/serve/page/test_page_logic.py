@@ -98,6 +98,23 @@ def test_an_empty_call_keeps_its_place_before_its_result(visit: Visit):
     assert run(visit, "tree.js", body, parts) == [{"role": "assistant", "content": parts[1:]}]
 
 
+def test_what_failed_before_its_first_token_was_never_said(visit: Visit):
+    text = {"type": "text", "text": "a1"}
+    path = [
+        {"role": "user", "text": "q1"},
+        {"role": "assistant", "parts": []},
+        {"role": "user", "text": "q2"},
+        {"role": "assistant", "parts": [text]},
+        {"role": "user", "text": "q3"},
+    ]
+    body = "return it.messagesOf({ system: '' }, argument);"
+    assert run(visit, "tree.js", body, path) == [
+        {"role": "user", "content": "q2"},
+        {"role": "assistant", "content": "a1"},
+        {"role": "user", "content": "q3"},
+    ]
+
+
 def test_the_oldest_conversations_make_way(visit: Visit):
     rows = [{"id": str(number), "updated": number, "size": 10} for number in range(6)]
     body = "return it.overflow(argument.rows, '0', argument.most, argument.size);"

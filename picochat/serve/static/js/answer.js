@@ -6,6 +6,7 @@
  *   tokens of a part  [{text, logprob, top: [[text, logprob], ...]}], log-probabilities in nats
  *   reason  why it ended: stop, stop_string, length, context, cancelled (stopped here), error; "" until then
  *   error   what went wrong, {kind, message}
+ *   numContext  tokens of the prompt and the answer, with those that the calculator wrote
  *   model, seed, usage {prompt_tokens, completion_tokens}, firstMs, totalMs (since it was asked for)
  */
 
@@ -14,7 +15,7 @@ import { newId } from "./dom.js";
 export function newAnswer(model) {
   return {
     ...{ id: newId(), role: "assistant", parts: [], children: [], chosen: 0 },
-    ...{ model, reason: "", error: null, seed: null, usage: null, firstMs: null, totalMs: null },
+    ...{ model, reason: "", error: null, seed: null, usage: null, numContext: null, firstMs: null, totalMs: null },
   };
 }
 
@@ -39,6 +40,7 @@ export function take(answer, chunk, ms) {
   if (choice.finish_reason) {
     answer.reason = choice.picochat?.reason ?? choice.finish_reason;
     answer.seed = choice.picochat?.seed ?? null;
+    answer.numContext = choice.picochat?.num_context ?? null;
     answer.totalMs = ms;
   }
 }

@@ -57,6 +57,8 @@ export async function* streamChat(body, signal) {
 
 async function request(path, options = {}) {
   const key = apiKey.get();
+  // The browser itself refuses to send some of them, which would look like a server that is gone.
+  if (key && /[^\x21-\x7e]/.test(key)) throw new ApiError("key", "The key holds characters that no key has.");
   const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
   let response;
   try {
@@ -79,9 +81,7 @@ async function request(path, options = {}) {
 export function inWords(status, { message = "", code = "" }, retryAfter = 0) {
   if (status === 401) return new ApiError("key", "The server asks for its API key.");
   if (status === 503) {
-    const why =
-      code === "shutting_down" ? "The server is shutting down." : "The server is busy: its queue is full.";
-    return new ApiError("busy", why, retryAfter || 2);
+    return new ApiError("busy", "The server is busy: its queue is full.", retryAfter || 2);
   }
   if (code === "context_length_exceeded") {
     return new ApiError("context", "The conversation is too long for the model's context.");

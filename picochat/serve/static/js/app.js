@@ -81,7 +81,8 @@ export class App extends EventTarget {
   }
 
   async #waitForServer() {
-    while (!(await isAlive())) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    do await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    while (!(await isAlive()));
     this.trouble = null;
     await this.findModels();
   }
@@ -136,7 +137,7 @@ export class App extends EventTarget {
     await this.#store?.delete(...ids);
     return async () => {
       this.conversations.push(...conversations);
-      for (const conversation of conversations) await this.#save(conversation);
+      for (const conversation of conversations) await this.#save(conversation, { isUsed: false });
     };
   }
 

@@ -107,7 +107,10 @@ export function nameOf(conversation) {
  */
 export function messagesOf(conversation, path) {
   const messages = conversation.system.trim() ? [{ role: "system", content: conversation.system }] : [];
-  for (const node of path) {
+  for (const [place, node] of path.entries()) {
+    const answer = node.role === "user" ? path[place + 1] : node;
+    // What failed before its first token was never said; nor was it answered.
+    if (answer && !contentOf(answer.parts).length) continue;
     if (node.role === "user") messages.push({ role: "user", content: node.text });
     else messages.push({ role: "assistant", content: contentOf(node.parts) });
   }

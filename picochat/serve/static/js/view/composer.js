@@ -4,7 +4,6 @@ import { isEmpty, numTokens, tokensPerSecond } from "../answer.js";
 import { byId, eachFrame, h } from "../dom.js";
 import { Kept } from "../kept.js";
 import { pathOf } from "../tree.js";
-import { usedContext } from "./message.js";
 
 const draft = new Kept("sessionStorage", "picochat.draft");
 const MAX_HEIGHT = 240;
@@ -77,12 +76,12 @@ export class Composer {
   /** The context as the last answer that knows it left it, and what has been written since. */
   #drawContext() {
     const path = pathOf(this.app.current);
-    const known = path.findLast((node) => node.usage);
+    const known = path.findLast((node) => node.numContext);
     const length = this.app.model?.context_length;
     byId("context").hidden = !known || !length;
     if (!known || !length) return;
     const isGrowing = this.app.generation?.answer === path.at(-1) && known !== path.at(-1);
-    const used = Math.min(length, usedContext(known) + (isGrowing ? numTokens(path.at(-1)) : 0));
+    const used = Math.min(length, known.numContext + (isGrowing ? numTokens(path.at(-1)) : 0));
     const meter = byId("context-meter");
     meter.style.setProperty("--share", used / length);
     meter.setAttribute("aria-valuemax", length);

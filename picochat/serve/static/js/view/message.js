@@ -151,7 +151,7 @@ function facts(node, contextLength) {
     `${numTokens(node)} tokens`,
     speed && `${speed.toFixed(speed < 10 ? 1 : 0)} tok/s`,
     `first token ${(node.firstMs / 1000).toFixed(2)} s`,
-    node.usage && contextLength && `context ${usedContext(node)} of ${contextLength}`,
+    node.numContext && contextLength && `context ${node.numContext} of ${contextLength}`,
     node.seed !== null && `seed ${node.seed}`,
   ];
   return h(
@@ -159,9 +159,4 @@ function facts(node, contextLength) {
     { class: "facts" },
     told.filter(Boolean).map((fact) => h("span", {}, fact)),
   );
-}
-
-/** Tokens of the prompt and the answer. */
-export function usedContext(node) {
-  return node.usage.prompt_tokens + node.usage.completion_tokens;
 }
