@@ -6,7 +6,7 @@ app = marimo.App(width="medium", app_title="picochat: what does it know?")
 with app.setup:
     import html
     import sys
-    from dataclasses import dataclass, field
+    from dataclasses import dataclass, field, replace
     from pathlib import Path
     from typing import Annotated
 
@@ -28,8 +28,9 @@ with app.setup:
     from picochat.eval.scores import ModelScores, short_names
     from picochat.plots import comparison, tables
     from picochat.plots.curves import Curve, loss_figure
+    from picochat.plots.samples import sample_html
     from picochat.plots.scores import Point
-    from picochat.train.run_dir import RunDir, find_run, list_runs, resolve_checkpoint
+    from picochat.train.run_dir import find_run, list_runs, resolve_checkpoint, run_of
     from picochat.train.watch import Watch, WatchedRun
 
     BITS = "bits per byte"
@@ -268,13 +269,19 @@ def _(
         own = {name: split_names(text) for name, text in files.value.items()}
         if "mmlu" in tasks.value and not own["mmlu"]:
             raise UserError("the built-in world has no MMLU: name its files under 'Your own files'")
-        asked = EvalNotebook(
+        # What has no control on the page is as the command line says.
+        asked = replace(
+            options,
             load=specs,
+            runs_dir=runs_dir.value,
             max_problems=max_problems.value,
             num_samples=num_samples.value,
             scoring=scoring.value,
-            sampling=SamplingOptions(
-                temperature=temperature.value, seed=options.sampling.seed or 0, max_tokens=max_tokens.value
+            sampling=replace(
+                options.sampling,
+                temperature=temperature.value,
+                seed=options.sampling.seed or 0,
+                max_tokens=max_tokens.value,
             ),
             arc=own["arc"],
             mmlu=own["mmlu"],
@@ -282,7 +289,7 @@ def _(
             tools=own["tools"],
             qa=own["qa"],
         )
-        jobs = [job for job in asked.jobs(BadRows.of("stop")) if job.task.name in tasks.value]
+        jobs = [job for job in asked.jobs(BadRows.of(asked.on_bad_row)) if job.task.name in tasks.value]
         return Plan(
             specs=specs,
             jobs=tuple(jobs),
@@ -290,9 +297,9 @@ def _(
             max_documents=4 * max_problems.value,
             sampling=asked.sampling,
             num_samples=asked.num_samples,
-            runs_dir=runs_dir.value,
-            device=options.device,
-            dtype=options.dtype,
+            runs_dir=asked.runs_dir,
+            device=asked.device,
+            dtype=asked.dtype,
         )
 
     def begin(_) -> None:
@@ -563,11 +570,8 @@ def write_report(found: Findings, path: Path, runs_dir: Path) -> None:
     """Write all that was found to an HTML file."""
     tasks = found.models[0].tasks.keys()
     models = [model for model in found.models if model.tasks.keys() == tasks]
-    runs = {}
-    for model in models:
-        run = RunDir(resolve_checkpoint(model.spec, runs_dir).parent.parent)
-        if run.exists():
-            runs[model.name] = run
+    found_runs = ((model.name, run_of(resolve_checkpoint(model.spec, runs_dir))) for model in models)
+    runs = {name: run for name, run in found_runs if run is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html_report(models, runs), encoding="utf-8", newline="\n")
 
@@ -692,15 +696,9 @@ def _(listened, session, watch):
 
 @app.function
 def samples_view(watch: Watch, name: str | None) -> mo.Html:
-    """Return what a run wrote at its last few samplings, the newest first."""
+    """Return what a run wrote, the newest first."""
     samples = [sample for run in watch.runs if run.name == name for sample in run.samples()]
-    if not samples:
-        return mo.md("*No sample yet.*")
-    prompts = list(dict.fromkeys(prompt for _, prompt, _ in samples))
-    texts = {(step, prompt): text for step, prompt, text in samples}
-    steps = sorted({step for step, _, _ in samples}, reverse=True)
-    rows = [(str(step), [texts.get((step, prompt), "") for prompt in prompts]) for step in steps[:6]]
-    return mo.Html(tables.table_html(["step", *prompts], rows))
+    return mo.Html(sample_html(samples)) if samples else mo.md("*No sample yet.*")
 
 
 @app.cell(hide_code=True)

@@ -112,7 +112,6 @@ def controller(
     build: Build[RunOptionsType],
     *,
     is_new: bool = False,
-    keep: Callable[[Run], object] | None = None,
 ) -> Controller:
     """Return the controller of the page's run.
 
@@ -122,10 +121,10 @@ def controller(
     """
     if is_live():
         put = replace_controller if is_new else attach
-        return put(stage, lambda: Controller(builder(stage, options, build), keep=keep))
+        return put(stage, lambda: Controller(builder(stage, options, build)))
     directory = run_batch(stage, options, build)
     finished = replace(options, run=directory.name, resume=True)
-    controller = Controller(builder(stage, finished, build), keep=keep)
+    controller = Controller(builder(stage, finished, build))
     while controller.state not in ("finished", "failed"):
         controller.wait(controller.version, 0.1)
     return controller
@@ -221,18 +220,25 @@ def view(
     """
     version = controller.version
     live = is_live()
-    answer = meanwhile() if live and meanwhile is not None else None
-    now = ask if answer is None else lambda: _answered(answer)
+    now = _soonest(ask, meanwhile) if live and ask is not None and meanwhile is not None else ask
     mo.output.replace(_drawn(draw, now, PATIENCE if live else None))
     if live:
         arguments = (draw, ask, controller, weakref.ref(session), every, version)
         mo.Thread(target=_paint, args=arguments, name="picochat-painter", daemon=True).start()
 
 
-def _answered(answer: Any) -> "Future[Any]":
-    future: Future[Any] = Future()
-    future.set_result(answer)
-    return future
+def _soonest(ask: Callable[[], "Future[Any]"], meanwhile: Callable[[], Any]) -> Callable[[], "Future[Any]"]:
+    """Return what asks the worker only where `meanwhile` has no answer."""
+
+    def now() -> "Future[Any]":
+        answer = meanwhile()
+        if answer is None:
+            return ask()
+        future: Future[Any] = Future()
+        future.set_result(answer)
+        return future
+
+    return now
 
 
 def _drawn(

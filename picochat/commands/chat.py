@@ -91,10 +91,10 @@ class Chat:
 
 def _is_base_model(load: str, runs_dir: str) -> bool:
     """Whether `load` names a run that was only pretrained."""
-    from picochat.train.run_dir import RunDir, resolve_checkpoint
+    from picochat.train.run_dir import resolve_checkpoint, run_of
 
-    run = RunDir(resolve_checkpoint(load, Path(runs_dir)).parent.parent)
-    return run.exists() and run.info()["stage"] == "pretrain"
+    run = run_of(resolve_checkpoint(load, Path(runs_dir)))
+    return run is not None and run.info()["stage"] == "pretrain"
 
 
 def show(generation: "Generation", view: "View") -> None:

@@ -140,14 +140,11 @@ class EvalOptions:
 
     def _write_html(self, models: "Sequence[ModelScores]", checkpoints: Sequence[Path]) -> None:
         from picochat.eval.report import html_report
-        from picochat.train.run_dir import RunDir
+        from picochat.train.run_dir import run_of
 
         assert self.html is not None
-        runs = {}
-        for model, checkpoint in zip(models, checkpoints, strict=True):
-            run = RunDir(checkpoint.parent.parent)
-            if run.exists():
-                runs[model.name] = run
+        found = zip(models, map(run_of, checkpoints), strict=True)
+        runs = {model.name: run for model, run in found if run is not None}
         Path(self.html).write_text(html_report(models, runs), encoding="utf-8", newline="\n")
         print(f"report: {self.html}")
 

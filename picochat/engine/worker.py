@@ -7,7 +7,7 @@ in order. Standard output belongs to the protocol: whatever else prints goes to 
 ends with its input, that is with its parent, whatever it is doing. A bug ends it with a traceback on standard
 error.
 
-T: positions, V: vocabulary, K: alternatives.
+T: positions, V: vocabulary.
 """
 
 import os
@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 import torch
 
+from picochat.engine.continuous import score
 from picochat.engine.events import Done, Event, TextDelta, ThinkingDelta, Token, ToolCall, ToolResult
 from picochat.engine.generate import Engine, Generation
 from picochat.engine.options import SamplingOptions
@@ -279,27 +280,11 @@ class Worker:
             raise UserError(
                 f"the text has {len(ids) - 1} tokens; a text of 1 to {engine.context} can be scored"
             )
-        ids_T = torch.tensor(ids, device=engine.model.device)
-        first = len(prompt_ids)
-        logprobs_TV = engine.model(ids_T[None, :-1])[0, first - 1 :].log_softmax(dim=-1)
-        chosen = logprobs_TV.gather(1, ids_T[first:, None])[:, 0].tolist()
-        entropies = torch.special.entr(logprobs_TV.exp()).sum(dim=-1).tolist()
-        top_TK = logprobs_TV.topk(min(request.num_alternatives, logprobs_TV.shape[1]), dim=-1)
-        others = zip(top_TK.indices.tolist(), top_TK.values.tolist(), strict=True)
-        tokens = self._describer.answer(
-            [
-                Token(
-                    id,
-                    logprob=logprob,
-                    alternatives=tuple(zip(top_ids, top_logprobs, strict=True)),
-                    entropy=entropy,
-                )
-                for id, logprob, entropy, (top_ids, top_logprobs) in zip(
-                    scored, chosen, entropies, others, strict=True
-                )
-            ]
-        )
-        free = [logprob for logprob, token in zip(chosen, tokens, strict=True) if not token.forced]
+        ids_1T = torch.tensor([ids[:-1]], device=engine.model.device)
+        logits_TV = engine.model(ids_1T)[0, len(prompt_ids) - 1 :]
+        said = score(logits_TV, scored, request.num_alternatives)
+        tokens = self._describer.answer(said)
+        free = [one.logprob for one, token in zip(said, tokens, strict=True) if not token.forced]
         num_bytes = sum(len(token.text.encode()) for token in tokens)
         self._send(Scored(id=request.id, tokens=tokens, nats=-sum(free), num_bytes=num_bytes))
 

@@ -120,7 +120,8 @@ class Division:
         parts = self.peers.all_rows(rows_NrC.movedim(1, 0).contiguous())
         start = sum(len(part) for part in parts[:rank])
         whole_NRC = torch.cat(parts).movedim(0, 1)
-        own = function(whole_NRC[rank::size]) if rank < len(whole_NRC) else whole_NRC[:0]
+        # Of no matrix too: what the ranks gather has one dtype, that of `function`.
+        own = function(whole_NRC[rank::size])
         done_NRC = torch.empty(whole_NRC.shape, dtype=own.dtype, device=own.device)
         for other, matrices in enumerate(self.peers.all_rows(own)):
             done_NRC[other::size] = matrices

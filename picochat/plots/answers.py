@@ -19,17 +19,11 @@ FRAME = "border:1px solid rgba(136,136,136,.35);border-radius:6px;padding:.6em .
 PLAIN = "white-space:pre-wrap;overflow-wrap:anywhere;"
 
 
-def transparent(color: str, alpha: float) -> str:
-    """Return the CSS of a colour `#rrggbb` that lets the page through."""
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{min(max(alpha, 0.0), 1.0):.2f})"
-
-
 def legend_html(entries: Mapping[str, tuple[str | None, float]]) -> str:
     """Return a line that tells what colours mean: text -> colour and strength."""
     items = []
     for text, (color, strength) in entries.items():
-        back = "transparent" if color is None else transparent(color, 0.55 * strength)
+        back = "transparent" if color is None else style.transparent(color, 0.55 * strength)
         box = (
             "display:inline-block;width:1em;height:1em;vertical-align:-.15em;margin-right:.35em;"
             f"border:1px solid rgba(136,136,136,.5);border-radius:3px;background:{back}"
@@ -55,10 +49,10 @@ def _part(kind: str, text: str) -> str:
         edge = "border-left:3px solid rgba(136,136,136,.6);padding-left:.5em;margin:.1em 0;font-style:italic"
         return f'<span style="display:inline;{edge};opacity:.8" title="thinking">{text}</span>'
     if kind == "tool_call":
-        back = transparent(style.PALETTE[1], 0.35)
+        back = style.transparent(style.PALETTE[1], 0.35)
         return f'<span style="{code}background:{back}" title="calls the calculator">{text}</span>'
     if kind == "tool_result":
-        back = transparent(style.PALETTE[2], 0.35)
+        back = style.transparent(style.PALETTE[2], 0.35)
         return f'<span style="{code}background:{back}" title="what the calculator said">= {text}</span>'
     return text
 
@@ -135,7 +129,7 @@ _NUMBER = "text-align:right;font-variant-numeric:tabular-nums;"
 
 def _cell(cell: Cell, flip: str = "", edge: str | None = None) -> str:
     mark = {True: "✓", False: "✗", None: ""}[cell.is_right]
-    back = f"background:{transparent(edge, 0.18)};" if edge is not None else ""
+    back = f"background:{style.transparent(edge, 0.18)};" if edge is not None else ""
     notes = " · ".join(part for part in (f"{mark} {flip}".strip(), cell.note) if part)
     note = f'<div style="font-size:.85em;opacity:.75">{html.escape(notes)}</div>' if notes else ""
     return f'<td style="{_CELL}{back}">{parts_html(cell.parts)}{note}</td>'
@@ -174,7 +168,7 @@ def group_html(question: str, gold: str, group: Sequence[Judged], *, chosen: int
 
 def _judged(number: int, answer: Judged, names: Sequence[str], limit: float, is_chosen: bool) -> str:
     color = WARM if answer.advantage > 0 else COLD
-    back = transparent(color, 0.45 * abs(answer.advantage) / limit)
+    back = style.transparent(color, 0.45 * abs(answer.advantage) / limit)
     mark = f"{number + 1} {'✓' if answer.is_right else '✗'}"
     note = f'<div style="font-size:.85em;opacity:.75">{html.escape(answer.note)}</div>' if answer.note else ""
     parts = [answer.rewards.get(name) for name in names]

@@ -22,6 +22,12 @@ def color(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
+def transparent(color: str, opacity: float) -> str:
+    """Return the CSS of a colour `#rrggbb` that lets the page through; `opacity` is cut to 0 to 1."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{min(max(opacity, 0.0), 1.0):.2f})"
+
+
 def symbol(index: int) -> str:
     """Return the marker of series `index`; colour and marker repeat together."""
     return SYMBOLS[index % len(SYMBOLS)]

@@ -30,7 +30,6 @@ STYLE = """\
 .pc-token.broken { font-size: 0.78rem; letter-spacing: -0.02em; }
 .pc-token.special { border: 1.5px solid currentColor; font-weight: 600; }
 .pc-token.ring { outline: 2px solid #D55E00; outline-offset: 1px; margin: 0 4px; }
-.pc-token.faint { opacity: 0.45; }
 .pc-token:hover::after { content: attr(data-tip); position: absolute; left: 0; top: 100%; z-index: 30;
   white-space: pre; text-align: left; padding: 4px 8px; margin-top: 3px; border-radius: 5px;
   font-size: 0.78rem; font-weight: 400; line-height: 1.45; letter-spacing: 0;
@@ -57,7 +56,6 @@ class Span:
     """The characters of the text that the token holds a part of only."""
     is_special: bool = False
     is_ringed: bool = False
-    is_faint: bool = False
 
 
 def spans(tokenizer: "Tokenizer", ids: Sequence[int], *, ringed: Collection[int] = ()) -> list[Span]:
@@ -163,7 +161,8 @@ def _box(span: Span, *, with_id: bool) -> str:
         tip = describe(span.id, span.token, span.partial)
     if _is_broken(span.token):
         classes.append("broken")
-    classes += [name for name, on in (("ring", span.is_ringed), ("faint", span.is_faint)) if on]
+    if span.is_ringed:
+        classes.append("ring")
     background = "transparent" if span.is_special else _background(span.id)
     text = html.escape(span.token.decode() if span.is_special else visible(span.token))
     for sign in _SIGNS.values():
@@ -185,6 +184,4 @@ def _is_broken(token: bytes) -> bool:
 
 def _background(id: int) -> str:
     # Neighbouring ids, such as a letter and the next, get colours far apart.
-    color = style.color(id * 3 + id // 7)
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.28)"
+    return style.transparent(style.color(id * 3 + id // 7), 0.28)

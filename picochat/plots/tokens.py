@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from picochat.plots.style import PALETTE
+from picochat.plots.style import PALETTE, transparent
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.tokenizer.visible import visible
 
@@ -77,13 +77,13 @@ def background(value: float, low: float, high: float) -> str:
     if math.isnan(value):
         return "transparent"
     share = min(max((abs(value) - low) / (high - low), 0.0), 1.0)
-    return _rgba(COLD if value < 0 else WARM, _STRONGEST * share)
+    return transparent(COLD if value < 0 else WARM, _STRONGEST * share)
 
 
 def _span(piece: Piece, low: float, high: float) -> str:
     style = "padding:.15em .05em;border-radius:.2em;white-space:pre-wrap;"
     if piece.series is not None:
-        style += f"background:{_rgba(PALETTE[piece.series % len(PALETTE)], 0.35)};"
+        style += f"background:{transparent(PALETTE[piece.series % len(PALETTE)], 0.35)};"
     elif piece.value is not None:
         style += f"background:{background(piece.value, low, high)};"
     if piece.is_special:
@@ -103,14 +103,9 @@ def _legend(text: str, low: float, high: float, *, signed: bool) -> str:
             f'background:linear-gradient(to right,{",".join(colors)})"></span>'
         )
 
-    strong, none = _rgba(WARM, _STRONGEST), _rgba(WARM, 0.0)
+    strong, none = transparent(WARM, _STRONGEST), transparent(WARM, 0.0)
     if signed:
-        scale = f"−{high:g}{bar([_rgba(COLD, _STRONGEST), none, strong])}{high:g}"
+        scale = f"−{high:g}{bar([transparent(COLD, _STRONGEST), none, strong])}{high:g}"
     else:
         scale = f"{low:g}{bar([none, strong])}{high:g}"
     return f'<div style="font-size:13px;opacity:.8;margin-top:.4rem">{html.escape(text)}: {scale}</div>'
-
-
-def _rgba(color: str, opacity: float) -> str:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity:.3g})"

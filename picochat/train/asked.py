@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from picochat.train.controller import Controller
 from picochat.train.run import Run
@@ -26,8 +26,16 @@ class Asked(Generic[K, T]):
         self._latest: tuple[K, Future[T]] | None = None
 
     def ask(self, key: K) -> "Future[T]":
-        """Return the answer to `key`: the latest one, there or on its way, if that was the question."""
+        """Return the answer to `key`: the latest one, there or on its way, if that was the question.
+
+        What could not be answered is asked again: the cause may be mended.
+        """
         with self._lock:
-            if self._latest is None or self._latest[0] != key or self._latest[1].cancelled():
+            if self._latest is None or self._latest[0] != key or has_failed(self._latest[1]):
                 self._latest = key, self._controller.call(lambda run: self._find(run, key))
             return self._latest[1]
+
+
+def has_failed(answer: "Future[Any]") -> bool:
+    """Whether there will be no answer but an error."""
+    return answer.done() and (answer.cancelled() or answer.exception() is not None)

@@ -18,8 +18,8 @@ from picochat.tasks.task import Problem, user_turn
 from picochat.tokenizer.conversation import render_prompt
 from picochat.tokenizer.messages import Message, messages_to_json
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.decoding import for_decoding
 from picochat.train.load import load
-from picochat.train.rollouts import for_decoding
 from picochat.train.run import Run
 
 ROWS_AT_ONCE = 50
@@ -104,7 +104,10 @@ class Beginning:
             if not self.path.is_dir():
                 raise UserError(f"{self.path}: the checkpoint that the run began with is gone; put it back")
             model, tokenizer = load(self.path)
-            self._loaded = model.to(run.model.device), tokenizer
+            model.to(run.model.device)
+            # Else the answers would differ by rounding too.
+            model.compute_dtype, model.kernels = run.model.compute_dtype, run.model.kernels
+            self._loaded = for_decoding(model), tokenizer
         return self._loaded
 
 

@@ -30,12 +30,9 @@ class Controller:
     the run is saved if it made a step since its last checkpoint. A run that never made one leaves no folder.
     """
 
-    def __init__(self, build: Callable[[], Run], *, keep: Callable[[Run], object] | None = None) -> None:
-        """build: makes the run, on the worker; called again by `reset`.
-
-        keep: called on the worker when the run is built and after each step; `kept` is what it returned last.
-        """
-        self._desk = Desk(build, keep)
+    def __init__(self, build: Callable[[], Run]) -> None:
+        """build: makes the run, on the worker; called again by `reset`."""
+        self._desk = Desk(build)
         # The worker knows the desk only, so that a controller which nobody holds any more can be collected.
         weakref.finalize(self, self._desk.ask_to_close)
 
@@ -103,11 +100,6 @@ class Controller:
     def history(self) -> History:
         """What happened in the run so far, before it was resumed too."""
         return self._desk.history
-
-    @property
-    def kept(self) -> object:
-        """What `keep` returned last."""
-        return self._desk.kept
 
     @property
     def directory(self) -> RunDir | None:

@@ -36,8 +36,8 @@ class Desk:
     Everything that both sides change is changed under `_condition`.
     """
 
-    def __init__(self, build: Callable[[], Run], keep: Callable[[Run], object] | None) -> None:
-        self._build, self._keep = build, keep
+    def __init__(self, build: Callable[[], Run]) -> None:
+        self._build = build
         self._condition = threading.Condition()
         self._tasks: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._budget = 0.0
@@ -49,7 +49,6 @@ class Desk:
         self.version = 0
         self.run: Run | None = None
         self.history = History()
-        self.kept: object = None
         self.is_closing = False
         self.thread = threading.Thread(target=self._work, name="picochat-run", daemon=True)
         self.submit(self._open)
@@ -61,8 +60,6 @@ class Desk:
     def go(self, steps: float) -> None:
         """Add to the steps that are to be made."""
         with self._condition:
-            if self._is_over:
-                return
             self._budget += steps
             self.error = None
             if self.state == "failed":
@@ -149,6 +146,9 @@ class Desk:
         """Do one thing: a task, what is due besides steps, a step; or wait a little."""
         with self._condition:
             task = self._tasks.popleft() if self._tasks else None
+            if task is None and self._is_over:
+                # Asked of a run that has no more steps. Where the next run is to be built, they are for that.
+                self._budget = 0.0
         if task is not None:
             self._do_task(*task)
             return
@@ -192,10 +192,8 @@ class Desk:
             if "pause" in run.wants:  # as control.json said
                 self.pause()
             if isinstance(event, StepDone):
-                self.kept = self._keep(run) if self._keep else None
                 return
         self._is_over = True
-        self.pause()
 
     def _idle(self) -> None:
         run = self.run
@@ -216,7 +214,12 @@ class Desk:
                 self._condition.wait(IDLE_SECONDS)
 
     def _open(self) -> None:
-        """Build the run, after those whose worker was asked to end are let go of: it may be one of them."""
+        """Build the run, after those whose worker was asked to end are let go of: it may be one of them.
+
+        It may have been asked for twice.
+        """
+        if self.run is not None:
+            return
         self._set_state("building")
         for desk in list(_desks):
             while desk.is_closing and desk.thread.is_alive() and not self.is_closing:
@@ -224,9 +227,8 @@ class Desk:
         run = self._build()
         run.waits = False
         history = History.of(run.directory, until=run.trainer.step)
-        kept = self._keep(run) if self._keep else None
         with self._condition:
-            self.run, self.history, self.kept, self._is_over = run, history, kept, False
+            self.run, self.history, self._is_over = run, history, False
             self.error = None
 
     def _retry(self) -> None:

@@ -19,10 +19,11 @@ from picochat.tasks.task import Problem
 from picochat.tokenizer.conversation import render_prompt
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.checkpoint import load_trainable
+from picochat.train.decoding import for_decoding
 from picochat.train.options import GrpoOptions
 from picochat.train.policy_loss import PolicyLoss
 from picochat.train.rewards import build_rewards
-from picochat.train.rollouts import Question, Rollouts, for_decoding
+from picochat.train.rollouts import Question, Rollouts
 from picochat.train.run import Evaluate, Run
 from picochat.train.run_dir import RunDir, resolve_checkpoint
 from picochat.train.run_options import complete_options

@@ -13,6 +13,7 @@ import torch
 from picochat.eval.look import Look, look_at
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.asked import has_failed
 from picochat.train.checkpoint import load_checkpoint
 from picochat.train.controller import Controller
 from picochat.train.run import Run
@@ -74,7 +75,7 @@ class Looks:
             if self._newest is not None:
                 asked, asked_version, asked_at, answer = self._newest
                 is_fresh = now - asked_at < FRESH_SECONDS and controller.state == "running"
-                if asked == text and (asked_version == version or is_fresh) and not _has_failed(answer):
+                if asked == text and (asked_version == version or is_fresh) and not has_failed(answer):
                     return answer
             answer = controller.call(lambda run: self._look(run, text))
             self._newest = (text, version, now, answer)
@@ -110,7 +111,7 @@ class Looks:
         look = look_at(run.model, run.tokenizer, text, step=run.trainer.step, max_tokens=self._max_tokens)
         with self._copying:
             if self._copy is None or self._copy.run() is not run:
-                self._copy = _Copy(run)
+                self._copy, self._from_copy = _Copy(run), None
             self._copy.renew(run)
         return look
 
@@ -153,7 +154,3 @@ class _Copy:
 
     def look(self, text: str, max_tokens: int) -> Look:
         return look_at(self.model, self.tokenizer, text, step=self.step, max_tokens=max_tokens)
-
-
-def _has_failed(answer: "Future[Look]") -> bool:
-    return answer.done() and (answer.cancelled() or answer.exception() is not None)

@@ -17,12 +17,13 @@ from picochat.engine.generate import Engine
 from picochat.model.gpt import GPT
 from picochat.tasks.task import Problem
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.decoding import for_decoding
 from picochat.train.events import RolloutDone
 from picochat.train.groups import Group, judge, statistics
 from picochat.train.options import GrpoOptions
 from picochat.train.policy_loss import chosen_logprobs
 from picochat.train.rewards import Reward
-from picochat.train.world import World, whole
+from picochat.train.world import World
 
 POSITIONS_AT_ONCE = 16384
 """Rows times positions of a forward pass that fixes log-probabilities."""
@@ -248,19 +249,3 @@ def ids_and_targets(rows: Sequence[Row], *, length: int, pad_id: int) -> tuple[t
         ids_BT[b, : len(ids) - 1] = ids[:-1]
         targets_BT[b, : len(ids) - 1] = torch.where(torch.tensor(row.chosen)[1:], ids[1:], IGNORE)
     return ids_BT, targets_BT
-
-
-def for_decoding(model: GPT) -> GPT:
-    """Return `model`, or a copy with its weights in the compute dtype: decoding would convert them for every
-    token. Of a sharded model it is a copy with all weights; every rank has to call this then."""
-    own = model.state_dict()
-    weights = {name: whole(tensor) for name, tensor in own.items()}
-    is_sharded = any(weights[name] is not tensor for name, tensor in own.items())
-    if model.compute_dtype == torch.float32 and not is_sharded:
-        return model
-    with torch.device("meta"):
-        copy = GPT(model.config)
-    weights = {name: tensor.to(model.compute_dtype) for name, tensor in weights.items()}
-    copy.load_state_dict(weights, assign=True)
-    copy.compute_dtype = model.compute_dtype
-    return copy.requires_grad_(False)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ from picochat.train.checkpoint import (
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
 from picochat.train.run_dir import (
-    HOST,
     PROBE_SECONDS,
     RunDir,
     State,
@@ -99,6 +97,7 @@ class Run:
                 self._restore()
             else:
                 self._pending.extend((self._evaluate, self._sample))
+            trainer.world.barrier()  # a slow rank still reads the options that are replaced now
             if trainer.world.is_main:
                 self._announce()
             undo.pop_all()
@@ -148,7 +147,11 @@ class Run:
         return None
 
     def save(self) -> Event | None:
-        """Save now, between two steps."""
+        """Save now, between two steps. A validation that is due is made before, and told after."""
+        if self._evaluate in self._pending:
+            # The checkpoint keeps the score; it can not be added later.
+            event = self._evaluate()
+            self._pending[self._pending.index(self._evaluate)] = lambda: event
         return self._write(self._save())
 
     def change(self, *, lr_scale: float | None = None, batch_size: int | None = None) -> Event | None:
@@ -166,7 +169,8 @@ class Run:
     def stop(self) -> list[Event]:
         """End now, saved and to be resumed, and return what happened. Measurements due are left out."""
         self.retry()
-        self._pending.clear()
+        # What happened already is still told.
+        self._pending = deque(do for do in self._pending if do not in (self._evaluate, self._sample))
         self.wants.add("stop")
         return list(self)
 
@@ -218,7 +222,7 @@ class Run:
             if "stop" in self._agreed:
                 return self._end("stopped")
             if (change := self.changes.due()) is not None:
-                self._write(change)
+                # It stands in the file already. Behind those that came later it would make them void.
                 self.changes.repeat(change)
                 return change
             trainer.votes = set(self.wants)
@@ -375,17 +379,7 @@ class Run:
         if not self.trainer.world.is_main or now - self._last_heartbeat < HEARTBEAT_SECONDS:
             return
         self._last_heartbeat = now
-        status = {
-            "state": self.state,
-            "step": self.trainer.step,
-            "steps": self.trainer.steps,
-            "pid": os.getpid(),
-            "host": HOST,
-            "heartbeat": now,
-        }
-        if message:
-            status["message"] = message
-        write_json(self.directory.path / "status.json", status)
+        self.directory.write_status(self.state, self.trainer.step, self.trainer.steps, message=message)
 
     def _write(self, event: Event | None) -> Event | None:
         if event is not None and self.trainer.world.is_main:

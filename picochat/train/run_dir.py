@@ -151,6 +151,20 @@ class RunDir:
             status["state"] = "crashed"
         return status
 
+    def write_status(self, state: State, step: int, steps: int, *, message: str | None = None) -> None:
+        """Say where the run stands now, as the process that trains it."""
+        status = {
+            "state": state,
+            "step": step,
+            "steps": steps,
+            "pid": os.getpid(),
+            "host": HOST,
+            "heartbeat": time.time(),
+        }
+        if message:
+            status["message"] = message
+        write_json(self.path / "status.json", status)
+
     def rows(self, *events: str) -> list[dict[str, Any]]:
         """Return the events of metrics.jsonl by step; after a resume the last row of a step wins."""
         latest: dict[tuple[str, int], dict[str, Any]] = {}
@@ -281,6 +295,12 @@ def find_run(name: str, runs_dir: Path = Path("runs")) -> RunDir:
             return RunDir(path)
     known = ", ".join(run.name for run in list_runs(runs_dir)) or "none yet"
     raise UserError(f"no run called {name!r}; runs in {runs_dir}: {known}")
+
+
+def run_of(checkpoint: Path) -> RunDir | None:
+    """Return the run that a checkpoint folder belongs to; None if it stands for itself."""
+    run = RunDir(checkpoint.resolve().parent.parent)
+    return run if run.exists() else None
 
 
 def is_checkpoint(path: Path) -> bool:

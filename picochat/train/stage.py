@@ -12,6 +12,7 @@ from picochat.model.gpt import GPT
 from picochat.optim.groups import GroupedOptimizer, build_groups
 from picochat.optim.schedule import Schedule
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.train.decoding import for_decoding
 from picochat.train.device import measure_peak_flops, pick_device, pick_dtype, prepare_training
 from picochat.train.options import RunOptions
 from picochat.train.run import Sample
@@ -79,11 +80,15 @@ def make_sampler(
     *,
     max_tokens: int = SAMPLE_TOKENS,
 ) -> Sample:
-    """Return a function that continues the prompts, given as text -> ids, differently at each step."""
+    """Return a function that continues the prompts, given as text -> ids, differently at each step.
+
+    Of a sharded model every rank has to call it.
+    """
 
     def sample(step: int) -> list[tuple[str, str]]:
         options = SamplingOptions(temperature=0.7, top_k=20, max_tokens=max_tokens, seed=seed + step)
-        answers = Engine(model, tokenizer).generate_batch(list(prompts.values()), options)
+        engine = Engine(for_decoding(model), tokenizer)
+        answers = engine.generate_batch(list(prompts.values()), options)
         # Tags of thoughts and tool calls are worth seeing, the one that ends the answer is not.
         return [
             (prompt, tokenizer.decode(answer.ids[:-1] if answer.finish_reason == "stop" else answer.ids))

@@ -102,13 +102,15 @@ class World:
         """Return the tensor of every rank; they may differ in the first dimension, and live on the device."""
         if self.size == 1:
             return [rows]
-        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(self.size)]
+        own = torch.tensor([len(rows)], device=rows.device)
+        counts = [torch.zeros_like(own) for _ in range(self.size)]
         with _peers_needed():
-            dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-            longest = max(int(count) for count in counts)
-            padded = rows.new_zeros(longest, *rows.shape[1:])
-            padded[: len(rows)] = rows
-            gathered = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(counts, own)
+        longest = max(int(count) for count in counts)
+        padded = rows.new_zeros(longest, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        gathered = [torch.empty_like(padded) for _ in range(self.size)]
+        with _peers_needed():
             dist.all_gather(gathered, padded)
         return [tensor[: int(count)] for tensor, count in zip(gathered, counts, strict=True)]
 
@@ -129,13 +131,16 @@ class World:
 @contextmanager
 def _peers_needed() -> Iterator[None]:
     """Tell a broken connection from other faults: it says that a peer is gone, not that anything is wrong
-    here."""
+    here. For calls of torch.distributed and nothing else; why they failed stays in the message."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError too, but one of this rank
     except RuntimeError as error:
         # gloo raises a plain RuntimeError, NCCL a DistBackendError, which is one too.
         atexit.unregister(_leave)  # with a peer gone it might wait for it
-        raise PeerLostError("another process of this run has ended") from error
+        reason = " ".join(str(error).split())
+        raise PeerLostError(f"another process of this run has ended ({reason})") from error
 
 
 def _leave() -> None:

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import marimo as mo
 import pytest
 
 from notebooks import live
 from picochat.commands.sft import Sft
+from picochat.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
@@ -34,3 +37,41 @@ def test_what_is_given_is_not_changed():
     values = {"eval_every": 20, "eval_tokens": 8192}
     assert live.where_default(Sft(), **values) == values
     assert live.where_default(Sft(eval_every=7), **values) == {"eval_tokens": 8192}
+
+
+class Still:
+    """A controller without news."""
+
+    version = 0
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[object]:
+    """What a page shows, from now on, without painters."""
+    shown: list[object] = []
+    monkeypatch.setattr(live, "is_live", lambda: True)
+    monkeypatch.setattr(live.mo.output, "replace", shown.append)
+    monkeypatch.setattr(live.mo, "Thread", MagicMock())
+    return shown
+
+
+def test_a_view_takes_the_answer_that_is_there(shown):
+    def worker() -> Future:
+        future: Future = Future()
+        future.set_result("asked")
+        return future
+
+    for there in ("there", None):
+        live.view(str, Still(), live.Session(), ask=worker, meanwhile=lambda there=there: there)
+    assert shown == ["there", "asked"]
+
+
+def test_an_answer_that_fails_is_told_on_the_page(shown):
+    """A checkpoint that is looked back at may be damaged."""
+
+    def fail() -> None:
+        raise UserError("model.safetensors: is missing")
+
+    live.view(str, Still(), live.Session(), ask=Future, meanwhile=fail)
+    (page,) = shown
+    assert "model.safetensors: is missing" in page.text

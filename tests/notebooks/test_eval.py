@@ -112,3 +112,20 @@ def test_another_program_can_run_it(folder: Path, monkeypatch: pytest.MonkeyPatc
     }
     assert defined["elsewhere"].value == "even"
     assert defined["first"].value == "even"
+
+
+def test_the_page_measures_as_the_command_line_says(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    save_model(folder / "even", 1)
+    arguments = ["--load", "even", *write_problems(folder), "--max-tokens", "4", "--max-problems", "3"]
+    with (folder / "qa.jsonl").open("a", encoding="utf-8") as file:
+        file.write("{broken\n")
+    arguments += ["--on-bad-row", "skip", "--top-k", "5", "--min-p", "0.1", "--dtype", "float32"]
+    monkeypatch.setattr(sys, "argv", ["x", *arguments])
+    from notebooks import eval as notebook
+
+    _, defined = notebook.app.run()
+    plan = defined["make_plan"]()
+    assert plan.sampling == defined["options"].sampling
+    assert (plan.sampling.top_k, plan.sampling.min_p, plan.sampling.max_tokens) == (5, 0.1, 4)
+    assert (plan.specs, plan.dtype) == (("even",), "float32")
+    assert [len(job.problems) for job in plan.jobs] == [3, 3, 3, 3]

@@ -15,8 +15,8 @@ from picochat.plots.answers import (
     legend_html,
     parts_html,
     side_by_side_html,
-    transparent,
 )
+from picochat.plots.style import transparent
 from picochat.plots.tokens import COLD, WARM
 
 

@@ -45,16 +45,21 @@ def test_it_is_found_out_between_steps(controller):
     assert asked.ask("later").result(LONG) == step
 
 
-def test_an_error_is_the_answer(controller):
+def test_an_error_is_the_answer_until_its_cause_is_mended(controller):
+    is_mended = threading.Event()
+
     def find(run, key):
-        raise UserError(f"{key}: too long")
+        if not is_mended.is_set():
+            raise UserError(f"{key}: is gone")
+        return key
 
     asked = Asked(controller, find)
-    with pytest.raises(UserError, match="a: too long"):
-        asked.ask("a").result(LONG)
-    with pytest.raises(UserError, match="a: too long"):
-        asked.ask("a").result(LONG)
+    for _ in range(2):
+        with pytest.raises(UserError, match="a: is gone"):
+            asked.ask("a").result(LONG)
     assert controller.error is None
+    is_mended.set()
+    assert asked.ask("a").result(LONG) == "a"
 
 
 def test_a_closed_controller_answers_no_more(controller):

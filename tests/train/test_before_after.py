@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 
 from picochat.errors import UserError
 from picochat.train import before_after
@@ -28,6 +29,25 @@ def test_both_models_answer_the_same_questions(tmp_path, begin_sft, open_runs):
     model, tokenizer = load(run.parent)
     answers = before_after.ask(model, tokenizer, QUESTIONS, 6)
     assert [pair.before for pair in pairs] == [before_after._cell(answer) for answer in answers]
+
+
+def test_both_models_compute_alike(tmp_path, begin_sft, open_runs, monkeypatch):
+    """Before the first step they are one, in every bit."""
+    run = begin_sft(tmp_path, dtype="bfloat16", kernels="plain")
+    open_runs.append(run)
+    said: list[torch.Tensor] = []
+    ask = before_after.ask
+
+    def listening(model, *args):
+        said.append(model(torch.arange(8)[None]))
+        return ask(model, *args)
+
+    monkeypatch.setattr(before_after, "ask", listening)
+    beginning = Beginning(run)
+    beginning.compare(run, QUESTIONS, max_tokens=2)
+    before, now = said
+    assert torch.equal(before, now)
+    assert beginning._model(run)[0].kernels == "plain"
 
 
 def test_the_beginning_is_asked_everything_once(tmp_path, begin_sft, open_runs, monkeypatch):

@@ -70,12 +70,12 @@ def control(begin) -> Iterator[Control]:
     """Return a controller of a tiny run: control(runs_dir, name, options). No worker outlives the test."""
     made: list[Controller] = []
 
-    def control(runs_dir: Path, name: str = "a", *, slow: float = 0.0, keep=None, **options) -> Controller:
+    def control(runs_dir: Path, name: str = "a", *, slow: float = 0.0, **options) -> Controller:
         def build() -> Run:
             run = begin(runs_dir, name, **options)
             return slow_down(run, slow) if slow else run
 
-        made.append(Controller(build, keep=keep))
+        made.append(Controller(build))
         return made[-1]
 
     yield control
@@ -180,16 +180,33 @@ def test_a_pause_takes_effect_within_one_step(tmp_path, control):
 
 
 def test_commands_do_not_wait_while_a_step_is_long(tmp_path, control):
-    controller = control(tmp_path, steps=50, slow=0.5)
+    """The step goes on only when all commands have been given."""
+    controller = control(tmp_path, steps=50)
+    begun, are_given = threading.Event(), threading.Event()
+
+    def hold_up(run: Run) -> None:
+        loss = run.trainer.loss
+
+        class Held:
+            weight = staticmethod(loss.weight)
+
+            def __call__(self, model, batch):
+                begun.set()
+                assert are_given.wait(LONG)
+                return loss(model, batch)
+
+        run.trainer.loss = Held()
+
+    controller.call(hold_up).result(LONG)
     controller.run()
-    until(lambda: controller.state == "running")
-    began = time.monotonic()
+    assert begun.wait(LONG)
     answer = controller.call(lambda run: run.trainer.step)
     controller.step(2)
     controller.save()
     controller.change(lr_scale=0.5)
     controller.pause()
-    assert time.monotonic() - began < 0.2
+    assert not answer.done()
+    are_given.set()
     assert answer.result(LONG) == 1
 
 
@@ -315,6 +332,33 @@ def test_reset_builds_another_run_and_keeps_the_old(tmp_path, begin):
     assert first.rows("step")[0]["loss"] == RunDir(tmp_path / "third").rows("step")[0]["loss"]
 
 
+def test_steps_asked_for_after_a_reset_are_those_of_the_next_run(tmp_path, begin):
+    """Even if the run before had come to its end, and the next one takes its time."""
+    names, asked = iter(["first", "second"]), threading.Event()
+
+    def build() -> Run:
+        name = next(names)
+        assert name == "first" or asked.wait(LONG)
+        return begin(tmp_path, name, steps=3)
+
+    controller = Controller(build)
+    controller.run()
+    until(lambda: controller.state == "finished")
+    controller.reset()
+    controller.step(2)
+    asked.set()
+    rest(controller)
+    assert controller.progress == (2, 3)
+    controller.run()
+    until(lambda: controller.state == "finished")
+    version = controller.version
+    controller.step()
+    rest(controller)
+    assert (controller.state, controller.progress, controller.version) == ("finished", (3, 3), version)
+    controller.close()
+    controller.join(LONG)
+
+
 def test_a_forgotten_controller_ends(tmp_path, begin):
     controller = Controller(lambda: begin(tmp_path, steps=10_000, eval_every=0, save_every=0))
     controller.run()
@@ -411,6 +455,29 @@ def test_a_run_that_can_not_be_built(tmp_path, begin):
     controller.join(LONG)
 
 
+def test_a_run_that_is_asked_for_twice_is_built_once(tmp_path, begin):
+    built: list[Run] = []
+
+    def build() -> Run:
+        if not is_possible.is_set():
+            raise UserError("no such file")
+        built.append(begin(tmp_path, f"run{len(built)}"))
+        return built[-1]
+
+    is_possible = threading.Event()
+    controller = Controller(build)
+    until(lambda: controller.state == "failed")
+    is_possible.set()
+    with controller._desk._condition:  # the worker can not begin before both have been given
+        controller.step()
+        controller.step()
+    rest(controller)
+    assert controller.progress[0] == 2
+    assert len(built) == 1
+    controller.close()
+    controller.join(LONG)
+
+
 def test_a_measurement_that_fails_is_made_again(tmp_path, control):
     controller = control(tmp_path)
     rest(controller)
@@ -430,15 +497,6 @@ def test_a_measurement_that_fails_is_made_again(tmp_path, control):
     rest(controller)
     assert [event.step for event in controller.history.evals()] == [0, 5]
     assert controller.progress[0] == 6
-
-
-def test_kept_is_of_the_newest_step(tmp_path, control):
-    controller = control(tmp_path, keep=lambda run: (run.trainer.step, threading.current_thread().name))
-    rest(controller)
-    assert controller.kept == (0, "picochat-run")
-    controller.step(3)
-    rest(controller)
-    assert controller.kept == (3, "picochat-run")
 
 
 # Changes while it trains

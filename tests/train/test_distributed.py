@@ -129,6 +129,34 @@ def test_every_stage_learns_the_same_whole_and_sharded(ranks, jobs):
         assert_near(directory, RunDir(job["runs_dir"] / job["stage"]))
 
 
+def small(folder: Path, text_file: Path, name: str, **options: Any) -> dict[str, Any]:
+    """A short run of one layer, so that of each shape of its larger matrices there is one."""
+    job = {
+        "stage": "pretrain", "run": name, "runs_dir": folder, "data": [str(text_file)], "vocab_size": 280,
+        "depth": 1, "seq_len": 16, "batch_size": 4, "steps": 3, "eval_every": 0, "eval_tokens": 60,
+        "save_every": 0, "device": "cpu",
+    }  # fmt: skip
+    return {**job, **options}
+
+
+def test_sharded_weights_learn_in_bfloat16_where_a_rank_has_no_matrix(tmp_path, text_file):
+    options = {"dtype": "bfloat16", "prompts": ()}
+    train([small(tmp_path, text_file, "alone", **options)], ranks=1)
+    train([small(tmp_path, text_file, "sharded", **options, shard=True)], ranks=2)
+    assert_near(RunDir(tmp_path / "sharded"), RunDir(tmp_path / "alone"), rel=0.01)
+
+
+def test_sharded_weights_write_samples(tmp_path, text_file):
+    options = {"dtype": "float32", "prompts": ("the cat", "Tom"), "sample_every": 2}
+    train([small(tmp_path, text_file, "alone", **options)], ranks=1)
+    train([small(tmp_path, text_file, "sharded", **options, shard=True)], ranks=2)
+    alone, sharded = (RunDir(tmp_path / name).samples() for name in ("alone", "sharded"))
+    assert [(row["step"], row["prompt"]) for row in sharded] == [
+        (step, prompt) for step in (0, 2, 3) for prompt in ("the cat", "Tom")
+    ]
+    assert sharded[:2] == alone[:2], "the same weights write the same"
+
+
 # Checkpoints know nothing of ranks.
 
 
@@ -164,6 +192,32 @@ def test_ranks_begin_on_one_and_end_on_two(tmp_path, begin, alone):
     assert "step 12/12" in out
     assert_near(run.directory, alone)
     assert run.directory.info()["world_size"] == 1  # it was begun by one
+
+
+SLOW = """
+import os, sys, time
+from picochat.train import run as run_module
+from picochat.train.pretrain import pretrain
+load_weights = run_module.load_weights
+def slow(*args):
+    time.sleep(3 * (os.environ["RANK"] == "1"))  # it reads what the run was like after this
+    load_weights(*args)
+run_module.load_weights = slow
+run = pretrain(run="a", runs_dir=sys.argv[1], resume=True, lr=0.01)
+print(run.trainer.lr_scale)
+run.close()
+"""
+
+
+def test_a_slow_rank_sees_the_options_that_were(tmp_path, begin):
+    """The rate that is given anew makes a change of the old one void, on all ranks."""
+    run = begin(tmp_path, **OPTIONS)
+    while run.trainer.step < 2:
+        next(run)
+    run.change(lr_scale=0.5)
+    run.stop()
+    results = ends(start(["-c", SLOW, str(tmp_path)], 2))
+    assert [(code, out) for code, out, _ in results] == [(0, "1.0\n")] * 2, results
 
 
 # What one rank wants, all do.

@@ -88,6 +88,17 @@ def test_only_measured_checkpoints_can_be_best(tmp_path, begin):
     assert scores == {1: None, 2: evals[2], 3: None, 4: evals[4]}
 
 
+def test_a_save_before_the_measurement_that_is_due_keeps_its_score(tmp_path, begin):
+    run = begin(tmp_path, steps=4, eval_every=2, save_every=0)
+    while run.trainer.step < 2:
+        next(run)
+    assert isinstance(run.save(), Saved)
+    assert run.directory.scores() == {2: run.score}
+    assert finish(run)[0] == "eval 2"
+    assert [row["step"] for row in run.directory.rows("eval")] == [0, 2, 4]
+    assert run.directory.rows("eval")[1]["metrics"]["bpb"] == run.directory.scores()[2]
+
+
 def test_the_newest_and_the_best_are_kept(tmp_path, begin):
     run = begin(tmp_path, steps=8, eval_every=1, save_every=1, keep=2)
     scores = iter([9.0, 5.0, 4.0, 3.0, 6.0, 2.0, 7.0, 7.5, 8.0])  # of steps 0 to 8
@@ -205,6 +216,29 @@ def test_a_failed_run_says_so_and_resumes(tmp_path, begin, whole_curves, curve):
     assert run.trainer.step == 3
     finish(run)
     assert curve(run.directory) == whole_curves["pretrain"]
+
+
+def test_changes_are_all_made_again_however_often_it_is_resumed(tmp_path, begin, curve):
+    def go_to(run: Run, step: int) -> Run:
+        while run.trainer.step < step:
+            next(run)
+        return run
+
+    def train_and_change(name: str) -> Run:
+        run = begin(tmp_path, name, save_every=4)
+        go_to(run, 5).change(lr_scale=0.5)
+        go_to(run, 7).change(lr_scale=0.25)
+        return run
+
+    whole = train_and_change("whole")
+    finish(whole)
+    train_and_change("a").close()  # as if killed
+    go_to(begin(tmp_path, resume=True), 6).close()  # and once more, with the first change made again
+    run = begin(tmp_path, resume=True)
+    assert run.trainer.step == 4
+    changes = [line for line in finish(run) if line.startswith("changed")]
+    assert changes == ["changed 5", "changed 7"]
+    assert curve(run.directory) == curve(whole.directory)
 
 
 def test_half_a_line_is_mended(tmp_path, begin, whole_curves, curve):

@@ -23,6 +23,7 @@ from picochat.train.run_dir import (
     read_object,
     read_rows,
     resolve_checkpoint,
+    run_of,
     runs_of,
     write_json,
 )
@@ -263,6 +264,19 @@ def test_checkpoints_are_resolved_from_names_and_paths(run, monkeypatch):
         str(paths[500]): 500,
     }.items():
         assert resolve_checkpoint(spec).resolve() == paths[step].resolve(), spec
+
+
+def test_the_run_of_a_checkpoint_is_found(run, monkeypatch, tmp_path):
+    path = make_checkpoint(run, 500, None)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert run_of(path) == RunDir(run.path.resolve())
+    assert run_of(alone) is None
+    monkeypatch.chdir(path.parent)
+    assert run_of(Path(path.name)) == RunDir(run.path.resolve())
+    (run.path / "alone").mkdir()
+    monkeypatch.chdir(run.path)
+    assert run_of(Path("alone")) is None
 
 
 def test_a_bare_folder_of_three_files_is_a_checkpoint(tmp_path):

@@ -20,7 +20,7 @@ from picochat.tokenizer.conversation import render_conversation, render_prompt
 from picochat.train.options import GrpoOptions
 from picochat.train.policy_loss import chosen_logprobs
 from picochat.train.rewards import Reward
-from picochat.train.rollouts import Question, Rollouts, for_decoding
+from picochat.train.rollouts import Question, Rollouts
 
 THINK, END_THINK = "<|think_start|>", "<|think_end|>"
 CALL, END_CALL, END = "<|tool_call_start|>", "<|tool_call_end|>", "<|assistant_end|>"
@@ -218,15 +218,6 @@ def test_the_record_can_be_cut_short(make):
     rollouts = make(log_groups=2)
     next(rollouts)
     assert [event.index for event in rollouts.report(5)] == [0, 1]
-
-
-def test_the_copy_for_decoding_says_the_same(model):
-    ids_BT = torch.arange(24).view(2, 12)
-    assert for_decoding(model) is model
-    model.compute_dtype = torch.bfloat16
-    copied = for_decoding(model)
-    assert copied.wte.weight.dtype == torch.bfloat16
-    assert torch.equal(copied(ids_BT), model(ids_BT))
 
 
 @pytest.mark.slow

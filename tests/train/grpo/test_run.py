@@ -59,6 +59,15 @@ def test_a_stopped_run_goes_on_as_the_uninterrupted_one(options, practise):
         assert newest_weights(resumed.directory) == newest_weights(whole.directory)
 
 
+def test_a_run_that_is_stopped_at_once_tells_its_answers(practise):
+    """`stop` leaves measurements out, not what happened already."""
+    run = practise(eval_every=1)
+    while not isinstance(next(run), StepDone):
+        pass
+    assert [event.event for event in run.stop()] == ["rollout", "rollout", "saved", "finished"]
+    assert [row["step"] for row in run.directory.rollouts()] == [1, 1]
+
+
 def test_what_is_written(practise):
     run = practise(steps=4, epochs=2, group_size=4)
     events = list(run)
