@@ -11,7 +11,7 @@ from picochat.errors import UserError
 from picochat.model.int8 import is_int8
 from picochat.serve.errors import ApiError
 from picochat.train.load import load
-from picochat.train.run_dir import RunDir, resolve_checkpoint
+from picochat.train.run_dir import resolve_checkpoint, run_of
 
 MAX_NAME = 200
 
@@ -68,8 +68,8 @@ def load_models(specs: Sequence[str], *, device: str, dtype: str) -> dict[str, S
 
 
 def _stage(checkpoint: Path) -> str | None:
-    run = RunDir(checkpoint.parent.parent)
-    return run.info()["stage"] if run.exists() else None
+    run = run_of(checkpoint)
+    return None if run is None else run.info()["stage"]
 
 
 def find_model(models: dict[str, Served], name: str | None) -> Served:
