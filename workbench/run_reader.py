@@ -40,7 +40,7 @@ class RunReader:
         self._metrics = Tail(path / "metrics.jsonl")
         self._samples = Tail(path / "samples.jsonl", newest=NEWEST_SAMPLES)
         self._rollouts = Tail(path / "rollouts.jsonl", newest=NEWEST_ROLLOUTS)
-        self._restarts = 0
+        self._restarts: dict[Tail, int] = {}
         self._log_size = -1
 
     @property
@@ -80,20 +80,29 @@ class RunReader:
             return False
 
     def _read(self, seconds: float) -> bool:
+        is_new = self._read_log()
         rows = self._metrics.read(seconds)
-        if self._metrics.restarts != self._restarts:
-            self._restarts = self._metrics.restarts
-            self.curves, self.events = Curves(), []
+        if self._is_anew(self._metrics):
+            self.curves, self.events, is_new = Curves(), [], True
         self.curves.feed(rows)
         self.events = [*self.events, *(row for row in rows if row.get("event") != "step")][-MOST_EVENTS:]
         samples = [row for row in self._samples.read(seconds) if "prompt" in row and "text" in row]
+        if self._is_anew(self._samples):
+            self.samples, is_new = [], True
         if samples:
             # After a resume the last text of a step and prompt wins.
             self.samples = _last(self.samples, samples, "step", "prompt")[-MOST_SAMPLES:]
         rollouts = [row for row in self._rollouts.read(seconds) if isinstance(row.get("answers"), list)]
+        if self._is_anew(self._rollouts):
+            self.rollouts, is_new = [], True
         if rollouts:
             self.rollouts = _last(self.rollouts, rollouts, "step", "index")[-MOST_ROLLOUTS:]
-        return bool(rows or samples or rollouts or self._read_log())
+        return is_new or bool(rows or samples or rollouts)
+
+    def _is_anew(self, tail: Tail) -> bool:
+        """Whether a file is read from its beginning again: what it told before no longer holds."""
+        known, self._restarts[tail] = self._restarts.get(tail, 0), tail.restarts
+        return tail.restarts != known
 
     def _read_log(self) -> bool:
         log = self.path / "log.txt"
