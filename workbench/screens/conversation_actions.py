@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from pathlib import Path
 
 from textual import work
 
@@ -10,7 +9,7 @@ from picochat.errors import UserError
 from workbench.config import Presets
 from workbench.conversations import Conversation
 from workbench.exports import export_conversation, export_preferences
-from workbench.screens.dialogs import Ask, AskPage, Choose, Confirm
+from workbench.screens.dialogs import Ask, AskPage, Choose, Confirm, typed_path
 from workbench.screens.message_actions import MessageActionsScreen
 from workbench.store import Summary, head_row
 from workbench.visible import visible
@@ -134,7 +133,7 @@ class ConversationActionsScreen(MessageActionsScreen):
         if path is None:
             return
         try:
-            export_conversation(conversation, Path(path).expanduser())
+            export_conversation(conversation, typed_path(path))
         except (UserError, OSError) as error:
             self.tell(error)
         else:
@@ -149,7 +148,7 @@ class ConversationActionsScreen(MessageActionsScreen):
             return
         try:
             conversations = map(self.store.read, self.store.ids())
-            count = export_preferences(conversations, Path(path).expanduser())
+            count = export_preferences(conversations, typed_path(path))
         except (UserError, OSError) as error:
             self.tell(error)
         else:
