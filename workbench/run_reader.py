@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from picochat.train.tail import Tail
 from workbench.runs import last_lines
 from workbench.series import Curves
-from workbench.tail import Tail
 
 NEWEST_SAMPLES = 1 << 20
 NEWEST_ROLLOUTS = 1 << 22
@@ -40,7 +40,6 @@ class RunReader:
         self._metrics = Tail(path / "metrics.jsonl")
         self._samples = Tail(path / "samples.jsonl", newest=NEWEST_SAMPLES)
         self._rollouts = Tail(path / "rollouts.jsonl", newest=NEWEST_ROLLOUTS)
-        self._restarts: dict[Tail, int] = {}
         self._log_size = -1
 
     @property
@@ -82,27 +81,22 @@ class RunReader:
     def _read(self, seconds: float) -> bool:
         is_new = self._read_log()
         rows = self._metrics.read(seconds)
-        if self._is_anew(self._metrics):
+        if self._metrics.began_anew():
             self.curves, self.events, is_new = Curves(), [], True
         self.curves.feed(rows)
         self.events = [*self.events, *(row for row in rows if row.get("event") != "step")][-MOST_EVENTS:]
         samples = [row for row in self._samples.read(seconds) if "prompt" in row and "text" in row]
-        if self._is_anew(self._samples):
+        if self._samples.began_anew():
             self.samples, is_new = [], True
         if samples:
             # After a resume the last text of a step and prompt wins.
             self.samples = _last(self.samples, samples, "step", "prompt")[-MOST_SAMPLES:]
         rollouts = [row for row in self._rollouts.read(seconds) if isinstance(row.get("answers"), list)]
-        if self._is_anew(self._rollouts):
+        if self._rollouts.began_anew():
             self.rollouts, is_new = [], True
         if rollouts:
             self.rollouts = _last(self.rollouts, rollouts, "step", "index")[-MOST_ROLLOUTS:]
         return is_new or bool(rows or samples or rollouts)
-
-    def _is_anew(self, tail: Tail) -> bool:
-        """Whether a file is read from its beginning again: what it told before no longer holds."""
-        known, self._restarts[tail] = self._restarts.get(tail, 0), tail.restarts
-        return tail.restarts != known
 
     def _read_log(self) -> bool:
         log = self.path / "log.txt"

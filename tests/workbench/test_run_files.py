@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import random
 import subprocess
 import sys
 import time
@@ -28,72 +27,11 @@ from workbench.run_reader import RunReader
 from workbench.run_tree import ORDERS, tree_rows
 from workbench.runs import Scanner, last_lines, summary
 from workbench.series import MOST_POINTS, TIDY_ROWS, Curves, Series, smoothed
-from workbench.tail import Tail
 
 
 @pytest.fixture(autouse=True)
 def still(monkeypatch, tmp_path):
     stop_clocks(monkeypatch, tmp_path)
-
-
-# Growing files
-
-
-def test_a_growing_file_is_read_piece_by_piece(tmp_path):
-    path = tmp_path / "a.jsonl"
-    tail = Tail(path)
-    assert tail.read() == []
-    path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a"')
-    assert tail.read() == [{"a": 1}, {"a": 2}]
-    assert tail.read() == []
-    with path.open("ab") as file:
-        file.write(b": 3}\n[1]\nno\n\xff\n")
-    assert tail.read() == [{"a": 3}]
-    assert tail.damaged == 3
-
-
-def test_any_split_of_a_file_gives_the_same_rows(tmp_path):
-    draw = random.Random(0)
-    rows = [{"n": number, "text": "x" * draw.randrange(50)} for number in range(300)]
-    whole = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path = tmp_path / "a.jsonl"
-    tail, found, written = Tail(path), [], 0
-    while written < len(whole):
-        size = draw.randrange(1, 200)
-        with path.open("ab") as file:
-            file.write(whole[written : written + size])
-        written += size
-        found += tail.read()
-    assert found == rows
-
-
-def test_a_file_that_was_cut_or_replaced_is_read_anew(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"a": 1}\n{"a": 2}\n')
-    tail = Tail(path)
-    tail.read()
-    path.write_bytes(b'{"a": 9}\n')
-    assert (tail.read(), tail.restarts) == ([{"a": 9}], 1)
-    other = tmp_path / "b.jsonl"
-    other.write_bytes(b'{"a": 7}\n{"a": 8}\n')
-    os.replace(other, path)
-    assert (tail.read(), tail.restarts) == ([{"a": 7}, {"a": 8}], 2)
-    path.unlink()
-    assert tail.read() == []
-
-
-def test_only_the_end_of_a_long_file_is_read_if_asked(tmp_path):
-    path = tmp_path / "a.jsonl"
-    write_rows(path, [{"n": number} for number in range(1000)])
-    rows = Tail(path, newest=100).read()
-    assert rows[-1] == {"n": 999}
-    assert 5 < len(rows) < 12
-
-
-def test_a_line_longer_than_a_chunk_is_one_row(tmp_path):
-    path = tmp_path / "a.jsonl"
-    write_rows(path, [{"text": "y" * 1_000_000}, {"text": "z"}])
-    assert [len(row["text"]) for row in Tail(path).read()] == [1_000_000, 1]
 
 
 # Curves
