@@ -19,7 +19,7 @@ from picochat.train.tail import Tail
 
 _SECONDS_BETWEEN_LOOKS = 0.25
 _SECONDS_OF_ROWS = 0.1
-"""So many rows are held at once."""
+"""Rows that can be read in this time are held together, no more."""
 
 
 class Series:
