@@ -51,7 +51,7 @@ class Workbench(App[None]):
         Binding("ctrl+q", "quit", "Quit", show=False, id="quit", priority=True),
         Binding("ctrl+c", "interrupt", "Copy, stop, or quit", show=False, id="interrupt", priority=True),
     ]
-    ramp: reactive[str] = reactive("blue-orange")
+    ramp: reactive[str] = reactive("blue-orange", init=False)
     """Colours of likely and unlikely tokens, a name of `colours.RAMPS`."""
 
     def __init__(

@@ -13,10 +13,13 @@ USUAL = ("nano", "vim", "vi", "notepad")
 
 
 def editor_command() -> list[str]:
-    """Return the command of the user's editor. Raises UserError if there is none."""
+    """Return the command of the user's editor. Raises UserError if there is none, or it is no command."""
     for name in ("VISUAL", "EDITOR"):
-        if command := os.environ.get(name):
-            return shlex.split(command)
+        if command := os.environ.get(name, "").strip():
+            try:
+                return shlex.split(command)
+            except ValueError as error:
+                raise UserError(f"{name} is {command!r}: {error}") from error
     found = next((name for name in USUAL if shutil.which(name)), None)
     if found is None:
         raise UserError("there is no editor; name yours in the variable EDITOR")

@@ -21,7 +21,11 @@ def refuse_if_live(run: RunDir) -> None:
     if run.is_live():
         raise UserError(f"{run.name} is in training; stop it first")
     path = run.path / "status.json"
-    status = read_object(path, "state") if path.exists() else {"state": "starting"}
+    try:
+        status = read_object(path, "state") if path.exists() else {"state": "starting"}
+    except UserError:
+        # It tells of no other host, and what is damaged has to be deletable.
+        return
     host = status.get("host", HOST)
     if host != HOST and status["state"] in ("starting", "running", "paused"):
         raise UserError(f"{run.name} may be in training on {host}; stop it there first")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from picochat.train.tail import Tail
 from workbench.runs import last_lines
 from workbench.series import Curves
-from workbench.tail import Tail
 
 NEWEST_SAMPLES = 1 << 20
 NEWEST_ROLLOUTS = 1 << 22
@@ -40,7 +40,6 @@ class RunReader:
         self._metrics = Tail(path / "metrics.jsonl")
         self._samples = Tail(path / "samples.jsonl", newest=NEWEST_SAMPLES)
         self._rollouts = Tail(path / "rollouts.jsonl", newest=NEWEST_ROLLOUTS)
-        self._restarts = 0
         self._log_size = -1
 
     @property
@@ -80,20 +79,24 @@ class RunReader:
             return False
 
     def _read(self, seconds: float) -> bool:
+        is_new = self._read_log()
         rows = self._metrics.read(seconds)
-        if self._metrics.restarts != self._restarts:
-            self._restarts = self._metrics.restarts
-            self.curves, self.events = Curves(), []
+        if self._metrics.began_anew():
+            self.curves, self.events, is_new = Curves(), [], True
         self.curves.feed(rows)
         self.events = [*self.events, *(row for row in rows if row.get("event") != "step")][-MOST_EVENTS:]
         samples = [row for row in self._samples.read(seconds) if "prompt" in row and "text" in row]
+        if self._samples.began_anew():
+            self.samples, is_new = [], True
         if samples:
             # After a resume the last text of a step and prompt wins.
             self.samples = _last(self.samples, samples, "step", "prompt")[-MOST_SAMPLES:]
         rollouts = [row for row in self._rollouts.read(seconds) if isinstance(row.get("answers"), list)]
+        if self._rollouts.began_anew():
+            self.rollouts, is_new = [], True
         if rollouts:
             self.rollouts = _last(self.rollouts, rollouts, "step", "index")[-MOST_ROLLOUTS:]
-        return bool(rows or samples or rollouts or self._read_log())
+        return is_new or bool(rows or samples or rollouts)
 
     def _read_log(self) -> bool:
         log = self.path / "log.txt"

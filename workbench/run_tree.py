@@ -32,12 +32,17 @@ class Row:
     """A run, or a checkpoint of it."""
 
     key: str
-    """NAME, or NAME@STEP."""
+    """NAME, or NAME/STEP: a run may be called like another one's NAME@STEP."""
     facts: Facts
     checkpoint: Checkpoint | None = None
     depth: int = 0
     is_folded: bool = False
     is_best: bool = False
+
+    @property
+    def name(self) -> str:
+        """NAME, or NAME@STEP, as commands take it."""
+        return self.facts.name if self.checkpoint is None else f"{self.facts.name}@{self.checkpoint.step}"
 
 
 def tree_rows(
@@ -65,7 +70,7 @@ def tree_rows(
         best = -min(scores)[1] if len(scores) > 1 else None
         for checkpoint in () if is_folded else facts.checkpoints:
             is_best = checkpoint.step == best
-            key = f"{facts.name}@{checkpoint.step}"
+            key = f"{facts.name}/{checkpoint.step}"
             rows.append(Row(key=key, facts=facts, checkpoint=checkpoint, depth=depth, is_best=is_best))
     return rows
 

@@ -19,7 +19,7 @@ def facts_text(row: Row, now: float) -> Text:
     """Return where a run or checkpoint stands, in a few lines."""
     facts = row.facts
     text = Text()
-    text.append(visible(row.key), HEADING)
+    text.append(visible(row.name), HEADING)
     mark, colour = STATES.get(facts.state, ("", ""))
     text.append(f"  {facts.stage or facts.kind}  ", "dim")
     text.append(f"{mark} {facts.state}\n".lstrip(), colour)

@@ -10,8 +10,8 @@ from picochat.commands.runs_view import short_parent
 from picochat.commands.text_plot import smooth
 from picochat.errors import UserError
 from picochat.train.run_dir import STALE_SECONDS, RunDir, is_checkpoint, read_object
+from picochat.train.tail import Tail
 from workbench import clock
-from workbench.tail import Tail
 from workbench.tensor_files import TensorFile
 
 SMOOTH_OVER = 20

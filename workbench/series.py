@@ -30,13 +30,6 @@ class Series:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def add(self, step: float, value: float) -> None:
-        """Take a value; what was known of this step and later ones is forgotten: the run was resumed."""
-        self.cut(step)
-        self.steps.append(step)
-        self.values.append(value)
-        self.thin_out()
-
     def cut(self, step: float) -> None:
         """Forget the values at `step` and after it."""
         if self.steps and step <= self.steps[-1]:
@@ -58,14 +51,6 @@ class Series:
         # In place: whoever draws or fills the series goes on with it.
         self.steps[:], self.values[:] = steps + self.steps[rest:], values + old[rest:]
         return True
-
-    def at(self, step: float) -> float | None:
-        """Return the value at the step nearest to `step`."""
-        if not self.steps:
-            return None
-        right = min(bisect_left(self.steps, step), len(self.steps) - 1)
-        left = max(right - 1, 0)
-        return self.values[min(left, right, key=lambda index: abs(self.steps[index] - step))]
 
 
 def smoothed(series: Series, span: float) -> Series:
@@ -96,7 +81,6 @@ class Curves:
         self.series: dict[str, Series] = {}
         self.last_step: dict[str, Any] = {}
         """The newest row of a step."""
-        self.last_eval: dict[str, Any] = {}
         self._by_event: dict[str, dict[str, Series]] = {"step": {}, "eval": {}}
         self._reached = {"step": -math.inf, "eval": -math.inf}
         self._rows = 0
@@ -116,8 +100,6 @@ class Curves:
             if event == "step":
                 self.last_step = row
                 self._take(known, step, row, "")
-            else:
-                self.last_eval = row
             for group, prefix in GROUPED.items():
                 values = row.get(group)
                 if type(values) is dict:

@@ -1,4 +1,4 @@
-"""Text of models, files and users made safe for a terminal: control characters are shown, not obeyed."""
+"""Texts and numbers made fit for a terminal: control characters are shown, not obeyed."""
 
 import re
 
@@ -12,6 +12,15 @@ def visible(text: str) -> str:
     'a␛[31mb'
     """
     return UNSAFE.sub(_picture, text).replace("\t", "    ")
+
+
+def number_text(value: float) -> str:
+    """Return a number as short as it can be read; all digits of a whole one, as seeds have many.
+
+    >>> number_text(0.30000000000000004), number_text(1234567890)
+    ('0.3', '1234567890')
+    """
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _picture(match: re.Match[str]) -> str:

@@ -4,52 +4,22 @@ A watcher keeps the `version` it saw and waits for another one, as with a run's 
 itself looks at the files, so that nobody looks at them while nobody watches.
 """
 
-import json
 import threading
 import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from picochat.errors import UserError
 from picochat.train.run_dir import RunDir
+from picochat.train.tail import Tail
 
 _SECONDS_BETWEEN_LOOKS = 0.25
-
-
-class Tail:
-    """A JSON-lines file that may be growing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def new_rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the events that were added since the last call; an unfinished last line waits.
-
-        Raises:
-            UserError: a whole line is no event.
-        """
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size <= self._offset:
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise UserError(f"{self._path}: holds a line that is not JSON; it is damaged") from error
-                if not (isinstance(row, dict) and "event" in row and isinstance(row.get("step"), int)):
-                    raise UserError(f"{self._path}: holds a line that is no event; it is damaged")
-                yield row
+_SECONDS_OF_ROWS = 0.1
+"""Rows that can be read in this time are held together, no more."""
 
 
 class Series:
@@ -111,13 +81,19 @@ class WatchedRun:
         status = {name: value for name, value in self.run.status().items() if name != "heartbeat"}
         is_new = status != self.status
         self.status = status
-        for row in self._metrics.new_rows():
-            is_new = True
-            for name, value in flatten(row).items():
-                self._series.setdefault(name, Series()).add(row["step"], value)
-        for row in self._samples.new_rows():
-            is_new = True
-            self._texts[row["step"], row["prompt"]] = row["text"]
+        for rows in _new_events(self._metrics):
+            if self._metrics.began_anew():
+                self._series, is_new = {}, True
+            for row in rows:
+                is_new = True
+                for name, value in flatten(row).items():
+                    self._series.setdefault(name, Series()).add(row["step"], value)
+        for rows in _new_events(self._samples):
+            if self._samples.began_anew():
+                self._texts, is_new = {}, True
+            for row in rows:
+                is_new = True
+                self._texts[row["step"], row["prompt"]] = row["text"]
         return is_new
 
     @property
@@ -132,6 +108,23 @@ class WatchedRun:
         if not self.is_going or steps is None or not len(recent):
             return None
         return (steps - self.status["step"]) * float(recent.mean())
+
+
+def _new_events(file: Tail) -> Iterator[list[dict[str, Any]]]:
+    """Yield the events that were added since the last look, some at a time.
+
+    Raises:
+        UserError: a whole line is no event.
+    """
+    while True:
+        damaged = file.damaged
+        rows = file.read(_SECONDS_OF_ROWS)
+        events = [row for row in rows if "event" in row and isinstance(row.get("step"), int)]
+        yield events
+        if file.damaged > damaged or len(events) < len(rows):
+            raise UserError(f"{file.path}: holds a line that is no event; the file is damaged")
+        if not file.is_behind:
+            return
 
 
 def flatten(row: dict[str, Any]) -> dict[str, float]:

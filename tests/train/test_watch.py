@@ -71,6 +71,20 @@ def test_a_resumed_run_takes_back_what_followed_its_checkpoint(run: RunDir):
     assert points(watched, "lr head")[-1] == (4, 0.1)
 
 
+def test_a_file_that_is_written_anew_is_read_anew(run: RunDir):
+    watched = WatchedRun(run)
+    sample = {"event": "sample", "step": 2, "prompt": "a", "text": "b"}
+    add(run, *(step(n, 10.0 - n) for n in range(1, 6)))
+    add(run, sample, {**sample, "prompt": "c"}, file="samples.jsonl")
+    watched.look()
+    (run.path / "metrics.jsonl").write_text(json.dumps({"event": "step", "step": 7, "loss": 1.5}) + "\n")
+    (run.path / "samples.jsonl").write_text("")
+    assert watched.look()
+    assert points(watched, "loss") == [(7, 1.5)]
+    assert watched.metrics() == ["loss"]
+    assert watched.samples() == []
+
+
 def test_evaluations_samples_and_state(run: RunDir):
     watched = WatchedRun(run)
     add(run, {"event": "eval", "step": 2, "metrics": {"bpb": 1.5}, "seconds": 1.0}, step(2, 2.0))

@@ -12,7 +12,7 @@ from tests.workbench.screen_text import check_golden
 from workbench.conversations import Question
 from workbench.screens.dialogs import AskPage, Confirm
 from workbench.screens.score import ScoreScreen
-from workbench.widgets.messages import AnswerText, QuestionText
+from workbench.widgets.messages import AnswerText, QuestionText, changed_options
 from workbench.widgets.prompt import Prompt
 from workbench.widgets.sampling import OptionRow, SamplingPanel
 from workbench.widgets.status import StatusLine
@@ -324,6 +324,20 @@ def test_sampling_is_live_and_each_answer_remembers_it(tmp_path):
         assert "tiny · T 0.85 · top-k 7 · seed 7" in shown(pilot)
 
     run(tmp_path, script, (80, 24))
+
+
+def test_a_long_seed_is_kept_and_shown_digit_by_digit(tmp_path):
+    seed = 2**53 + 1  # no float is
+
+    async def script(pilot):
+        screen = await loaded(pilot)
+        screen.query_one("#option-seed", OptionRow).focus()
+        await pilot.press(*str(seed), "enter")
+        await wait(pilot, lambda: screen.panel.options.seed == seed)
+        assert str(seed) in shown(pilot)
+
+    run(tmp_path, script)
+    assert changed_options({"temperature": 1, "max_tokens": 2_000_000}) == ["T 1", "max-tokens 2000000"]
 
 
 def test_sampling_by_mouse_and_its_picture(tmp_path):

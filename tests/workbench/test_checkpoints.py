@@ -54,7 +54,7 @@ def test_the_tree_looks_as_it_did(size):
 
         async def script(app, pilot):
             screen = await enter(app, pilot)
-            await go_to(app, pilot, screen, "base@200")
+            await go_to(app, pilot, screen, "base/200")
             await wait_until(app, lambda: screen.query_one(Plot).lines)
             await pilot.pause()
             await check_golden(app, "checkpoints")
@@ -89,22 +89,22 @@ def test_parts_filter_order_and_folds():
         await pilot.click("#parts", offset=(3, 0))
         assert screen.query_one(ContentSwitcher).current == "overview"
         await pilot.press("f")
-        assert "base@100" not in keys(screen)
+        assert "base/100" not in keys(screen)
         await pilot.press("f")
-        assert "base@100" in keys(screen)
+        assert "base/100" in keys(screen)
         await pilot.press("slash", *"tuned", "enter")
-        await wait_until(app, lambda: keys(screen) == ["base", "base@100", "base@200", "tuned", "tuned@200",
-                                                       "demo", "demo@50"])  # fmt: skip
+        await wait_until(app, lambda: keys(screen) == ["base", "base/100", "base/200", "tuned", "tuned/200",
+                                                       "demo", "demo/50"])  # fmt: skip
         await pilot.press("escape")
         await wait_until(app, lambda: "odd" in keys(screen))
         assert not screen.query_one("#filter", Input).display
         await pilot.press("s", "s")
         assert screen.order == "name"
-        assert keys(screen)[:3] == ["base", "base@100", "base@200"]
+        assert keys(screen)[:3] == ["base", "base/100", "base/200"]
         await pilot.press("G")
         assert screen.chosen == keys(screen)[-1]
         await pilot.press("g", "j")
-        assert screen.chosen == "base@100"
+        assert screen.chosen == "base/100"
         await pilot.click("#runs", offset=(5, 4))
         assert screen.chosen == keys(screen)[3]
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_is_loaded(size):
 
     async def script(app, pilot):
         screen = await enter(app, pilot)
-        await go_to(app, pilot, screen, "base@100")
+        await go_to(app, pilot, screen, "base/100")
         await pilot.press("enter")
         await wait_until(app, lambda: app.loaded and app.load_name == "base@100")
         screen = await enter(app, pilot)
@@ -134,7 +134,7 @@ def test_deleting_asks_first_and_tells_who_began_from_it():
 
     async def script(app, pilot):
         screen = await enter(app, pilot)
-        await go_to(app, pilot, screen, "base@200")
+        await go_to(app, pilot, screen, "base/200")
         await pilot.press("d")
         await wait_until(app, lambda: isinstance(app.screen, Confirm))
         assert "tuned began from it" in screen_text(app)
@@ -144,7 +144,7 @@ def test_deleting_asks_first_and_tells_who_began_from_it():
         await pilot.press("d")
         await wait_until(app, lambda: isinstance(app.screen, Confirm))
         await pilot.press("y")
-        await wait_until(app, lambda: not folder.exists() and "base@200" not in keys(screen))
+        await wait_until(app, lambda: not folder.exists() and "base/200" not in keys(screen))
         await go_to(app, pilot, screen, "void")
         await pilot.press("d")
         await wait_until(app, lambda: isinstance(app.screen, Confirm))
@@ -215,10 +215,10 @@ def test_ways_to_the_other_screens():
         await wait_until(app, lambda: isinstance(app.screen, MonitorScreen) and app.screen.watched == "base")
         await pilot.press("f3")
         await wait_until(app, lambda: app.screen is screen)
-        await go_to(app, pilot, screen, "base@100")
+        await go_to(app, pilot, screen, "base/100")
         await pilot.press("space")
         assert "◆" in screen_text(app)
-        await go_to(app, pilot, screen, "tuned@200")
+        await go_to(app, pilot, screen, "tuned/200")
         await pilot.press("v")
         await wait_until(app, lambda: isinstance(app.screen, CompareScreen))
         await wait_until(app, lambda: all(side.loaded for side in app.screen.sides))
@@ -252,6 +252,19 @@ def test_a_dialog_that_is_there_before_the_screen_is(key, kind):
     drive(script)
 
 
+def test_a_screen_that_is_not_built_yet_is_left_alone():
+    write_world(Path("runs"))
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        coming = app.switch_mode("compare")
+        assert await screen._go_to("compare", CompareScreen) is None
+        await coming
+        assert await screen._go_to("compare", CompareScreen) is app.screen
+
+    drive(script)
+
+
 def test_a_folder_that_changes_while_it_is_looked_at():
     write_world(Path("runs"))
 
@@ -281,23 +294,23 @@ def test_two_workbenches_see_the_same_folder():
 
     async def script(app, pilot):
         screen = await enter(app, pilot)
-        await go_to(app, pilot, screen, "base@100")
+        await go_to(app, pilot, screen, "base/100")
 
         async def other(second, second_pilot):
             theirs = await enter(second, second_pilot)
-            await go_to(second, second_pilot, theirs, "base@100")
+            await go_to(second, second_pilot, theirs, "base/100")
             await second_pilot.press("d")
             await wait_until(second, lambda: isinstance(second.screen, Confirm))
             await second_pilot.press("y")
-            await wait_until(second, lambda: "base@100" not in keys(theirs))
+            await wait_until(second, lambda: "base/100" not in keys(theirs))
 
         # The first one asks too, and is answered after the second has deleted it.
         await pilot.press("d")
         await wait_until(app, lambda: isinstance(app.screen, Confirm))
         await asyncio.to_thread(drive, other)
         await pilot.press("y")
-        await wait_until(app, lambda: app.screen is screen and "base@100" not in keys(screen))
-        assert "base@200" in keys(screen)
+        await wait_until(app, lambda: app.screen is screen and "base/100" not in keys(screen))
+        assert "base/200" in keys(screen)
 
     drive(script)
 

@@ -122,7 +122,8 @@ def test_mistakes_and_crashes_are_told():
         await wait_until(app, lambda: "temperature has to be a number" in screen_text(app))
         screen.query_one("#option-temperature", Input).value = "-1"
         await pilot.press("enter")
-        await wait_until(app, lambda: "temperature" in screen_text(app) and not screen.sides[0].running)
+        await wait_until(app, lambda: "temperature must be a number" in screen_text(app))
+        assert all(side.running is None and not side.finished for side in screen.sides)
         screen.query_one("#option-temperature", Input).value = "0"
         screen.query_one("#prompt", Input).value = "crash"
         await pilot.press("enter")

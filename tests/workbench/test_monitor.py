@@ -294,6 +294,11 @@ def test_the_form_of_a_new_run(size, monkeypatch):
         form.query_one("#others", Input).value = "--seed '"
         await pilot.press("ctrl+s")
         await wait_until(app, lambda: "others: No closing quotation" in screen_text(app))
+        form.query_one("#others", Input).value = ""
+        form.query_one("#field0", Input).value = "'5"
+        await pilot.press("ctrl+s")
+        await wait_until(app, lambda: "steps: No closing quotation" in screen_text(app))
+        form.query_one("#field0", Input).value = ""
         form.query_one("#others", Input).value = "--help"
         await pilot.press("ctrl+s")
         await wait_until(app, lambda: "options only" in screen_text(app))
@@ -342,8 +347,8 @@ def test_a_stopped_run_is_gone_on_with(monkeypatch):
 
 def test_drawing_is_quick():
     series = Series()
-    for step in range(16_000):
-        series.add(step, 1.0 / (1 + step % 97))
+    series.steps.extend(range(16_000))
+    series.values.extend(1.0 / (1 + step % 97) for step in range(16_000))
     path = write_run(Path("runs/a"), done=1)
 
     async def script(app, pilot):

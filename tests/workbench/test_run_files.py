@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import random
 import subprocess
 import sys
 import time
@@ -27,73 +26,12 @@ from workbench import run_actions
 from workbench.run_reader import RunReader
 from workbench.run_tree import ORDERS, tree_rows
 from workbench.runs import Scanner, last_lines, summary
-from workbench.series import MOST_POINTS, Curves, Series, smoothed
-from workbench.tail import Tail
+from workbench.series import MOST_POINTS, TIDY_ROWS, Curves, Series, smoothed
 
 
 @pytest.fixture(autouse=True)
 def still(monkeypatch, tmp_path):
     stop_clocks(monkeypatch, tmp_path)
-
-
-# Growing files
-
-
-def test_a_growing_file_is_read_piece_by_piece(tmp_path):
-    path = tmp_path / "a.jsonl"
-    tail = Tail(path)
-    assert tail.read() == []
-    path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a"')
-    assert tail.read() == [{"a": 1}, {"a": 2}]
-    assert tail.read() == []
-    with path.open("ab") as file:
-        file.write(b": 3}\n[1]\nno\n\xff\n")
-    assert tail.read() == [{"a": 3}]
-    assert tail.damaged == 3
-
-
-def test_any_split_of_a_file_gives_the_same_rows(tmp_path):
-    draw = random.Random(0)
-    rows = [{"n": number, "text": "x" * draw.randrange(50)} for number in range(300)]
-    whole = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path = tmp_path / "a.jsonl"
-    tail, found, written = Tail(path), [], 0
-    while written < len(whole):
-        size = draw.randrange(1, 200)
-        with path.open("ab") as file:
-            file.write(whole[written : written + size])
-        written += size
-        found += tail.read()
-    assert found == rows
-
-
-def test_a_file_that_was_cut_or_replaced_is_read_anew(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"a": 1}\n{"a": 2}\n')
-    tail = Tail(path)
-    tail.read()
-    path.write_bytes(b'{"a": 9}\n')
-    assert (tail.read(), tail.restarts) == ([{"a": 9}], 1)
-    other = tmp_path / "b.jsonl"
-    other.write_bytes(b'{"a": 7}\n{"a": 8}\n')
-    os.replace(other, path)
-    assert (tail.read(), tail.restarts) == ([{"a": 7}, {"a": 8}], 2)
-    path.unlink()
-    assert tail.read() == []
-
-
-def test_only_the_end_of_a_long_file_is_read_if_asked(tmp_path):
-    path = tmp_path / "a.jsonl"
-    write_rows(path, [{"n": number} for number in range(1000)])
-    rows = Tail(path, newest=100).read()
-    assert rows[-1] == {"n": 999}
-    assert 5 < len(rows) < 12
-
-
-def test_a_line_longer_than_a_chunk_is_one_row(tmp_path):
-    path = tmp_path / "a.jsonl"
-    write_rows(path, [{"text": "y" * 1_000_000}, {"text": "z"}])
-    assert [len(row["text"]) for row in Tail(path).read()] == [1_000_000, 1]
 
 
 # Curves
@@ -110,35 +48,46 @@ def test_curves_hold_every_number_and_nothing_else():
 
 
 def test_after_a_resume_the_last_row_of_a_step_wins():
-    series = Series()
-    for step, value in [(1, 1.0), (2, 2.0), (3, 3.0), (2, 20.0), (3, 30.0)]:
-        series.add(step, value)
-    assert (list(series.steps), list(series.values)) == ([1, 2, 3], [1.0, 20.0, 30.0])
+    curves = Curves()
+    steps = [(1, 1.0), (2, 2.0), (3, 3.0), (2, 20.0), (3, 30.0)]
+    curves.feed({"event": "step", "step": step, "loss": loss} for step, loss in steps)
+    evals = [(2, 5.0), (3, 6.0), (3, 7.0)]
+    curves.feed({"event": "eval", "step": step, "metrics": {"bpb": bpb}} for step, bpb in evals)
+    loss, bpb = curves.series["loss"], curves.series["eval bpb"]
+    assert (list(loss.steps), list(loss.values)) == ([1, 2, 3], [1.0, 20.0, 30.0])
+    assert (list(bpb.steps), list(bpb.values)) == ([2, 3], [5.0, 7.0])
 
 
-def test_a_million_steps_fit_and_keep_their_spikes():
+def test_a_long_run_fits_and_keeps_its_spikes():
+    curves = Curves()
+    spikes = {123_456: 99.0, 54_321: -99.0}
+    curves.feed(
+        {"event": "step", "step": step, "loss": spikes.get(step, 1.0), "mfu": 0.5} for step in range(200_000)
+    )
+    for series in curves.series.values():
+        assert len(series) <= MOST_POINTS + TIDY_ROWS * len(curves.series)
+        assert len(series) == len(series.values)
+        assert list(series.steps) == sorted(set(series.steps))
+        assert series.steps[-1] == 199_999
+    loss = dict(zip(curves.series["loss"].steps, curves.series["loss"].values, strict=True))
+    assert {step: value for step, value in loss.items() if value != 1.0} == spikes
+
+
+def series_of(points: dict[int, float]) -> Series:
     series = Series()
-    for step in range(1_000_000):
-        series.add(step, 99.0 if step == 123_456 else -99.0 if step == 654_321 else 1.0)
-    assert len(series) <= MOST_POINTS
-    assert (max(series.values), min(series.values)) == (99.0, -99.0)
-    assert list(series.steps) == sorted(series.steps)
-    assert series.steps[-1] == 999_999
+    series.steps.extend(points)
+    series.values.extend(points.values())
+    return series
 
 
 def test_smoothing_is_unbiased_and_depends_on_steps_not_points():
-    constant = Series()
-    for step in (1, 2, 5, 50, 51):
-        constant.add(step, 4.0)
+    constant = series_of(dict.fromkeys((1, 2, 5, 50, 51), 4.0))
     assert list(smoothed(constant, 20).values) == pytest.approx([4.0] * 5)
-    dense, sparse = Series(), Series()
-    for step in range(400):
-        dense.add(step, float(step >= 200))
-        if step % 2 == 0:
-            sparse.add(step, float(step >= 200))
-    first, second = smoothed(dense, 40), smoothed(sparse, 40)
-    assert first.at(240) == pytest.approx(second.at(240), abs=0.03)
-    assert 0.8 < first.at(240) < 0.95
+    dense, sparse = (
+        smoothed(series_of({step: float(step >= 200) for step in range(0, 400, gap)}), 40) for gap in (1, 2)
+    )
+    assert dense.values[240] == pytest.approx(sparse.values[120], abs=0.03)
+    assert 0.8 < dense.values[240] < 0.95
 
 
 # Folders
@@ -255,6 +204,35 @@ def test_a_reader_follows_a_run_and_its_resume():
     assert len(reader.curves.series["loss"]) == 1
 
 
+def test_the_log_is_read_while_rows_come():
+    path = write_run(Path("runs/a"), done=10, saved=())
+    (path / "log.txt").write_text("begun\n", encoding="utf-8")
+    reader = RunReader(path)
+    reader.read()
+    assert len(reader.curves.series["loss"]) == 10
+    assert reader.log == ["begun"]
+
+
+@pytest.mark.parametrize("name", ["metrics", "samples", "rollouts"])
+def test_what_a_replaced_file_said_is_forgotten(name):
+    path = write_run(Path("runs/a"), stage="grpo", done=50, saved=())
+    write_rows(path / "rollouts.jsonl", [rollout_row(1), rollout_row(2)])
+    reader = RunReader(path)
+
+    def told() -> dict[str, int]:
+        known = {"metrics": reader.curves.series, "samples": reader.samples, "rollouts": reader.rollouts}
+        return {name: len(found) for name, found in known.items()}
+
+    reader.read()
+    before = told()
+    assert all(before.values())
+    assert reader.events
+    (path / f"{name}.jsonl").write_bytes(b"")
+    assert reader.read()
+    assert told() == {**before, name: 0}
+    assert bool(reader.events) == (name != "metrics")
+
+
 # The tree
 
 
@@ -267,7 +245,7 @@ def test_the_tree_follows_the_lineage():
     found = Scanner(Path("runs")).scan()
     rows = tree_rows(found, folded={"base"})
     assert names(rows) == [
-        "rust", "base", "  tuned", "  tuned@200", "    demo", "    demo@50", "odd", "void",
+        "rust", "base", "  tuned", "  tuned/200", "    demo", "    demo/50", "odd", "void",
     ]  # fmt: skip
     assert [row.is_best for row in tree_rows(found) if row.facts.name == "base"] == [False, False, True]
     # Those that a match began from stay, so that the tree holds together.
@@ -290,6 +268,14 @@ def test_a_circle_of_parents_is_shown_once():
     write_run(Path("runs/c"), parent="runs/c/checkpoints/step-00000200")
     found = Scanner(Path("runs")).scan()
     assert sorted(row.key for row in tree_rows(found, folded={"a", "b", "c"})) == ["a", "b", "c"]
+
+
+def test_a_run_called_like_a_checkpoint_has_a_row_of_its_own():
+    write_run(Path("runs/a"), saved=(100,))
+    write_run(Path("runs/a@100"), saved=())
+    rows = tree_rows(Scanner(Path("runs")).scan())
+    assert sorted(row.name for row in rows) == ["a", "a@100", "a@100"]
+    assert len({row.key for row in rows}) == 3
 
 
 # Actions
@@ -317,6 +303,12 @@ def test_deleting_leaves_nothing():
     assert [p.name for p in (path / "checkpoints").iterdir()] == ["step-00000200"]
     run_actions.delete(path)
     assert list(Path("runs").iterdir()) == []
+    for text in ("{", "[]", "{}"):
+        damaged = write_run(Path("runs/b"))
+        (damaged / "status.json").write_text(text, encoding="utf-8")
+        with RunDir(damaged).lock(), pytest.raises(UserError, match="in training"):
+            run_actions.delete(damaged)
+        run_actions.delete(damaged)
     write_weights(Path("runs/rust"))
     run_actions.delete(Path("runs/rust"))
     assert list(Path("runs").iterdir()) == []

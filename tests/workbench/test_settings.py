@@ -58,6 +58,14 @@ def test_no_color(tmp_path, monkeypatch):
     run(tmp_path, script)
 
 
+def test_nothing_is_kept_of_what_nobody_chose(tmp_path):
+    async def script(pilot):
+        await ask(pilot, "one")
+
+    run(tmp_path, script)
+    assert not (tmp_path / "settings").exists()
+
+
 def test_what_is_chosen_in_the_app_is_kept(tmp_path):
     remember(tmp_path / "settings", theme="light")
     remember(tmp_path / "settings", colours="viridis")
@@ -278,6 +286,11 @@ def test_the_users_editor(tmp_path, monkeypatch):
     monkeypatch.setenv("VISUAL", "/nowhere/ed")
     with pytest.raises(UserError, match="No such file"):
         edit("text")
+    monkeypatch.setenv("VISUAL", "ed '--flag")
+    with pytest.raises(UserError, match=r"VISUAL is .*No closing quotation"):
+        edit("text")
+    monkeypatch.setenv("VISUAL", " ")
+    assert edit("text") == "text more"
     monkeypatch.delenv("VISUAL")
     monkeypatch.delenv("EDITOR")
     monkeypatch.setenv("PATH", "/nowhere")

@@ -1,5 +1,6 @@
 """The screen that looks into safetensors files."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,77 @@ def test_what_can_not_be_read_is_told():
         await pilot.press("enter")
         await wait_until(app, lambda: "No such file" in screen_text(app))
         screen.compare(Path("bad.safetensors"))
-        await wait_until(app, lambda: "No such file" in screen_text(app))
+        await wait_until(app, lambda: any("No such file" in told.message for told in app._notifications))
+
+    drive(script)
+
+
+def hold(client):
+    """Keep what a process tells; return events for that something came and that it may go on."""
+    ask, has_come, may_go = client.ask, asyncio.Event(), asyncio.Event()
+
+    async def ask_later(**request):
+        async for reply in ask(**request):
+            has_come.set()
+            await may_go.wait()
+            yield {**reply, "of": request["path"]}
+
+    client.ask = ask_later
+    return has_come, may_go
+
+
+def is_at_work(app, group: str) -> bool:
+    return any(worker.group == group and worker.is_running for worker in app.workers)
+
+
+def test_a_comparison_that_is_left_does_not_go_on():
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        has_come, may_go = hold(screen._client)
+        screen.compare(Path("runs/base/checkpoints/step-00000100/model.safetensors"))
+        await has_come.wait()
+        await pilot.press("escape")
+        assert screen.other is None
+        may_go.set()
+        await wait_until(app, lambda: not is_at_work(app, "measure"))
+        assert not screen.measured
+        # What comes after it is measured.
+        await pilot.press("a")
+        await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
+
+    drive(script)
+
+
+def test_what_was_measured_of_one_file_is_not_told_of_another():
+    other = Path("runs/base/checkpoints/step-00000100/model.safetensors")
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        name = screen.tensor.name
+        (one_has_come, one_may_go), (all_have_come, all_may_go) = hold(screen._quick), hold(screen._client)
+        screen.stats.clear()
+        screen.action_stats()
+        screen.action_survey()
+        await one_has_come.wait()
+        await all_have_come.wait()
+        screen.open(other)
+        one_may_go.set()
+        all_may_go.set()
+        await wait_until(app, lambda: not is_at_work(app, "stats") and not is_at_work(app, "measure"))
+        screen.action_stats()
+        await wait_until(app, lambda: name in screen.stats)
+        assert screen.stats[name]["of"] == str(other)
+        assert not screen.measured
+
+    drive(script)
+
+
+def test_a_name_that_nobody_has_is_no_home():
+    async def script(app, pilot):
+        await enter(app, pilot)
+        await pilot.press("o")
+        await wait_until(app, lambda: isinstance(app.screen, Choose))
+        await pilot.press(*"~nobody.at.all")
+        await wait_until(app, lambda: "nothing found" in screen_text(app))
 
     drive(script)

@@ -1,5 +1,7 @@
 """What all parts of the chat screen stand on: a conversation, and the answer that is written."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -59,6 +61,7 @@ class AnsweringScreen(Screen[None]):
         self.conversation = Conversation()
         self.writing: Writing | None = None
         self._frames: Timer | None = None
+        self._is_beginning = False
 
     @property
     def workbench(self) -> "Workbench":
@@ -84,13 +87,39 @@ class AnsweringScreen(Screen[None]):
         """Prepare to draw what is written; the clock stands still while nothing is."""
         self._frames = self.set_interval(FRAME_SECONDS, self._draw, pause=True)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is being written or about to be: conversation and path have to stay."""
+        return self.writing is not None or self._is_beginning
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Be busy before there is something to write."""
+        self._is_beginning = True
+        try:
+            yield
+        finally:
+            self._is_beginning = False
+
+    def is_idle(self) -> bool:
+        """Whether no answer is being written; if one is, say so."""
+        if self.is_busy:
+            self.notify("an answer is being written; escape stops it", severity="warning")
+        return not self.is_busy
+
     def is_free(self) -> bool:
         """Whether an answer can begin; if not, say why."""
-        if self.writing is not None:
-            self.notify("an answer is being written; escape stops it", severity="warning")
-        elif self.workbench.loaded is None:
+        if not self.is_idle():
+            return False
+        if self.workbench.loaded is None:
             self.notify(self.workbench.load_state, severity="warning", markup=False)
-        return self.writing is None and self.workbench.loaded is not None
+        return self.workbench.loaded is not None
+
+    def is_still(self, conversation: Conversation) -> bool:
+        """Whether this is still the conversation that is shown; if not, say what that means."""
+        if self.conversation is not conversation:
+            self.notify("left out: another conversation was opened meanwhile", severity="warning")
+        return self.conversation is conversation
 
     def save(self, *rows: dict) -> None:
         """Add lines to the conversation's file; a full disk does not stop the chat."""
@@ -130,11 +159,15 @@ class AnsweringScreen(Screen[None]):
         answer.tokens = prefix if prefix is not None else TokenList()
         self.conversation.add(answer)
         self.save(answer_row(answer), *token_rows(answer, 0))
-        await self.transcript.update()
-        self.go_on(answer)
+        await self.go_on(answer)
 
-    def go_on(self, answer: Answer) -> None:
-        """Let the model write on where an answer ends."""
+    async def go_on(self, answer: Answer) -> None:
+        """Let the model write on where an answer ends, which has to be the end of the path."""
+        with self.beginning():
+            await self.transcript.update()
+            self._write(answer)
+
+    def _write(self, answer: Answer) -> None:
         widget = self.transcript.widget_of(answer.id)
         question = self.conversation.nodes[answer.parent]
         assert isinstance(widget, AnswerText)

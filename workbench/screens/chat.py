@@ -155,7 +155,7 @@ class ChatScreen(ConversationActionsScreen):
     # Keys
 
     async def on_prompt_sent(self, event: Prompt.Sent) -> None:
-        is_early = self.workbench.is_loading and self._early is None
+        is_early = self.workbench.is_loading and self._early is None and not self.is_busy
         if not is_early and not self.is_free():
             return
         try:
@@ -182,7 +182,8 @@ class ChatScreen(ConversationActionsScreen):
     async def action_regenerate(self) -> None:
         """Answer the question of the focused message, or the last one, once more."""
         node = self.focused.node if isinstance(self.focused, AnswerText) else None
-        node = node or self.conversation.last_answer or self.last_question
+        if node not in self.conversation.path():
+            node = self.conversation.last_answer or self.last_question
         if node is not None:
             await self.regenerate(node)
 

@@ -145,7 +145,7 @@ class CheckpointsScreen(Screen[None]):
 
     @property
     def chosen(self) -> str:
-        """What the cursor is at: NAME or NAME@STEP; empty if there are no runs."""
+        """Key of the row that the cursor is at; empty if there are no runs."""
         return self.row.key if self.row else ""
 
     def on_data_table_row_highlighted(self) -> None:
@@ -232,7 +232,7 @@ class CheckpointsScreen(Screen[None]):
 
     def _weights(self, row: Row) -> str:
         """Return what names the row's weights: NAME, NAME@STEP, or a path."""
-        return str(row.facts.path) if row.facts.kind == "weights" else row.key
+        return str(row.facts.path) if row.facts.kind == "weights" else row.name
 
     def action_load(self) -> None:
         """Open the checkpoint (a run's newest one) and chat with it."""
@@ -286,10 +286,11 @@ class CheckpointsScreen(Screen[None]):
             screen.attach(row.facts.name)
 
     async def _go_to(self, mode: str, kind: type[ScreenType]) -> ScreenType | None:
-        """Show another screen and return it; None if the next key has led elsewhere already."""
+        """Show another screen and return it; None if keys have led elsewhere, or there before it is built."""
         await self.app.switch_mode(mode)
         # A dialog may lie over it by now.
-        return next((screen for screen in self.app.screen_stack if isinstance(screen, kind)), None)
+        stack = self.app.screen_stack
+        return next((screen for screen in stack if isinstance(screen, kind) and screen.is_mounted), None)
 
     @work
     async def action_delete(self) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from pathlib import Path
 
 from textual import work
 
@@ -10,7 +9,7 @@ from picochat.errors import UserError
 from workbench.config import Presets
 from workbench.conversations import Conversation
 from workbench.exports import export_conversation, export_preferences
-from workbench.screens.dialogs import Ask, AskPage, Choose, Confirm
+from workbench.screens.dialogs import Ask, AskPage, Choose, Confirm, typed_path
 from workbench.screens.message_actions import MessageActionsScreen
 from workbench.store import Summary, head_row
 from workbench.visible import visible
@@ -48,14 +47,14 @@ class ConversationActionsScreen(MessageActionsScreen):
 
     async def action_new(self) -> None:
         """Begin a new conversation."""
-        if self.writing is None:
+        if self.is_idle():
             new = Conversation(system=self.conversation.system, is_raw=self.conversation.is_raw)
             await self.show(new)
             self.query_one(Prompt).focus()
 
     async def action_mode(self) -> None:
         """Change between chat and raw completion, in a new conversation."""
-        if self.writing is None:
+        if self.is_idle():
             await self.show(Conversation(is_raw=not self.conversation.is_raw))
             self.query_one(Prompt).focus()
 
@@ -70,22 +69,24 @@ class ConversationActionsScreen(MessageActionsScreen):
             "conversations", find, delete=self.store.delete, empty="no conversation holds these words"
         )
         chosen = await self.app.push_screen_wait(dialog)
-        if chosen is None or self.writing is not None:
+        if chosen is None:
             return
         try:
             conversation = await asyncio.to_thread(self.store.read, chosen)
         except UserError as error:
             self.tell(error)
-        else:
+            return
+        if self.is_idle():
             await self.show(conversation)
             self.query_one(Prompt).focus()
 
     @work(exclusive=True, group="dialog")
     async def action_rename(self) -> None:
         """Give the conversation another title."""
-        title = await self.app.push_screen_wait(Ask("title", self.conversation.name))
-        if title is not None:
-            self.conversation.title = title.strip()
+        conversation = self.conversation
+        title = await self.app.push_screen_wait(Ask("title", conversation.name))
+        if title is not None and self.is_still(conversation):
+            conversation.title = title.strip()
             self._keep_head()
 
     def _keep_head(self) -> None:
@@ -97,12 +98,15 @@ class ConversationActionsScreen(MessageActionsScreen):
     @work(exclusive=True, group="dialog")
     async def action_delete(self) -> None:
         """Delete the conversation."""
-        if not self.conversation.nodes or self.writing is not None:
+        conversation = self.conversation
+        if not conversation.nodes or not self.is_idle():
             return
-        question = f"delete the conversation {visible(self.conversation.name)!r}?"
-        if await self.app.push_screen_wait(Confirm(question)):
+        question = f"delete the conversation {visible(conversation.name)!r}?"
+        is_meant = await self.app.push_screen_wait(Confirm(question))
+        # What was asked for before may have come meanwhile.
+        if is_meant and self.is_still(conversation) and self.is_idle():
             try:
-                self.store.delete(self.conversation.id)
+                self.store.delete(conversation.id)
             except OSError as error:
                 self.tell(error)
                 return
@@ -111,10 +115,11 @@ class ConversationActionsScreen(MessageActionsScreen):
     @work(exclusive=True, group="dialog")
     async def action_system(self) -> None:
         """Set the system prompt of this conversation."""
+        conversation = self.conversation
         question = "system prompt of this conversation (empty: none)"
-        system = await self.app.push_screen_wait(AskPage(question, self.conversation.system))
-        if system is not None:
-            self.conversation.system = system.strip()
+        system = await self.app.push_screen_wait(AskPage(question, conversation.system))
+        if system is not None and self.is_still(conversation):
+            conversation.system = system.strip()
             self._keep_head()
 
     # Exports
@@ -122,12 +127,13 @@ class ConversationActionsScreen(MessageActionsScreen):
     @work(exclusive=True, group="dialog")
     async def action_export(self) -> None:
         """Write the conversation to a file."""
+        conversation = self.conversation
         question = "export to (.md to read, .jsonl to add it to a file for SFT)"
-        path = await self.app.push_screen_wait(Ask(question, f"{self.conversation.id}.md"))
+        path = await self.app.push_screen_wait(Ask(question, f"{conversation.id}.md"))
         if path is None:
             return
         try:
-            export_conversation(self.conversation, Path(path).expanduser())
+            export_conversation(conversation, typed_path(path))
         except (UserError, OSError) as error:
             self.tell(error)
         else:
@@ -142,7 +148,7 @@ class ConversationActionsScreen(MessageActionsScreen):
             return
         try:
             conversations = map(self.store.read, self.store.ids())
-            count = export_preferences(conversations, Path(path).expanduser())
+            count = export_preferences(conversations, typed_path(path))
         except (UserError, OSError) as error:
             self.tell(error)
         else:

@@ -1,7 +1,9 @@
 """Small questions to the user: a line or a page of text, yes or no, one of a list; and the help."""
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -16,6 +18,11 @@ from textual.widgets.option_list import Option
 from picochat.errors import UserError
 from workbench.visible import visible
 from workbench.widgets.prompt import mend_space
+
+
+def typed_path(text: str) -> Path:
+    """Return the path that a user typed; as in a shell `~NAME` stays as it is where nobody is called so."""
+    return Path(os.path.expanduser(text))
 
 
 class LineInput(Input):

@@ -30,7 +30,8 @@ class MessageActionsScreen(AnsweringScreen):
     async def on_message_action(self, event: MessageAction) -> None:
         event.stop()
         node = self.conversation.nodes.get(event.node_id)
-        if node is None:
+        if node is None or node not in self.conversation.path():
+            # It was asked before the message made room for a sibling, or for another conversation.
             return
         match event.action:
             case "edit":
@@ -63,7 +64,7 @@ class MessageActionsScreen(AnsweringScreen):
         if not self.is_free():
             return
         if node.reason in MAY_GO_ON and not self.conversation.children.get(node.id):
-            self.go_on(node)
+            await self.go_on(node)
             return
         question = self.conversation.nodes[node.parent]
         assert isinstance(question, Question)
@@ -77,11 +78,14 @@ class MessageActionsScreen(AnsweringScreen):
             assert isinstance(question, Question)
             await self.answer(question, node.tokens[: text.cursor])
 
-    @work(exclusive=True, group="force")
+    @work(group="force")
     async def force(self, node: Answer, number: int) -> None:
         """Put alternative `number` in place of the token under the cursor, and go on from there."""
+        conversation = self.conversation
         text = self.transcript.widget_of(node.id)
-        if not isinstance(text, TokenText) or text.cursor < 0 or not self.is_free():
+        if node not in conversation.path() or not isinstance(text, TokenText):
+            return
+        if text.cursor < 0 or not self.is_free():
             return
         cursor = text.cursor
         token = node.tokens[cursor]
@@ -91,11 +95,11 @@ class MessageActionsScreen(AnsweringScreen):
         if other.label in ENDS:
             self.notify("the answer would end there", severity="warning")
             return
-        question = self.conversation.nodes[node.parent]
+        question = conversation.nodes[node.parent]
         assert isinstance(question, Question)
         # The model's process knows what the token means after those before it.
         scored = await self._score(question, ids=[*node.tokens.ids[:cursor], other.id])
-        if scored is not None and self.is_free():
+        if scored is not None and self.is_still(conversation) and self.is_free():
             await self.answer(question, TokenList([*node.tokens[:cursor], scored.tokens[-1]]))
 
     async def _score(
@@ -121,39 +125,46 @@ class MessageActionsScreen(AnsweringScreen):
 
     # Editing
 
-    @work(exclusive=True, group="edit")
+    @work(group="edit")
     async def edit(self, node: Node) -> None:
         """Let the user change a message; the old one stays as a sibling."""
-        if not self.is_free():
+        if node not in self.conversation.path() or not self.is_free():
             return
         if isinstance(node, Question):
-            text = await self.app.push_screen_wait(AskPage("edit your message", node.text))
-            if text is not None and text.strip() and self.is_free():
+            text = await self._ask_page("edit your message", node.text)
+            if text and text.strip():
                 await self.ask(Question(parent=node.parent, text=text))
         elif self.conversation.is_raw:
             await self._edit_raw(node)
         else:
             await self._edit_answer(node)
 
+    async def _ask_page(self, question: str, text: str) -> str | None:
+        """Return what the user makes of a text; None if there is nothing to be done with it."""
+        conversation = self.conversation
+        new = await self.app.push_screen_wait(AskPage(question, text))
+        return new if new is not None and self.is_still(conversation) and self.is_free() else None
+
     async def _edit_raw(self, node: Answer) -> None:
         """Edit a text together with what was written after it, and go on."""
         question = self.conversation.nodes[node.parent]
-        text = await self.app.push_screen_wait(AskPage("edit the text", question.text + node.source))
-        if text is not None and text.strip() and self.is_free():
+        text = await self._ask_page("edit the text", question.text + node.source)
+        if text and text.strip():
             await self.ask(Question(parent=question.parent, text=text))
 
     async def _edit_answer(self, node: Answer) -> None:
-        source = await self.app.push_screen_wait(AskPage("edit the answer", node.source))
-        if source is None or source == node.source or not self.is_free():
-            return
         question = self.conversation.nodes[node.parent]
         assert isinstance(question, Question)
+        source = await self._ask_page("edit the answer", node.source)
+        if source is None or source == node.source:
+            return
         try:
             parts = parse_source(source)
         except UserError as error:
             self.notify(visible(str(error)), severity="error", markup=False)
             return
-        scored = await self._score(question, message=Message(role="assistant", parts=tuple(parts)))
+        with self.beginning():
+            scored = await self._score(question, message=Message(role="assistant", parts=tuple(parts)))
         if scored is None:
             return
         edited = Answer(parent=question.id, model=node.model, options=node.options, reason="edited")
@@ -166,7 +177,7 @@ class MessageActionsScreen(AnsweringScreen):
 
     async def go_to_sibling(self, node: Node, distance: int) -> None:
         """Let the path go through another message at the same place."""
-        if self.writing is not None:
+        if not self.is_idle():
             return
         siblings = self.conversation.siblings(node)
         other = self.conversation.nodes[siblings[(siblings.index(node.id) + distance) % len(siblings)]]

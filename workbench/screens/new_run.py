@@ -57,7 +57,6 @@ class NewRun(ModalScreen[Asked | None]):
     def __init__(self, runs_dir: Path, parents: Sequence[str], parent: str = "") -> None:
         super().__init__()
         self._runs_dir = runs_dir
-        self._known = list(parents)
         self._load = parent if parent in parents else parents[-1] if parents else ""
         self._suggested = ""
 
@@ -134,11 +133,8 @@ class NewRun(ModalScreen[Asked | None]):
             value = self.query_one(f"#field{number}", Input).value.strip()
             if value:
                 arguments.append(f"--{option.replace('_', '-')}")
-                arguments += shlex.split(value)
-        try:
-            arguments += shlex.split(self.query_one("#others", Input).value)
-        except ValueError as error:
-            raise UserError(f"others: {error}") from error
+                arguments += _split(option.replace("_", " "), value)
+        arguments += _split("others", self.query_one("#others", Input).value)
         if {"-h", "--help"} & set(arguments):
             raise UserError("others: options only; `picochat STAGE --help` tells of them")
         # The parser asks the terminal's encoding of the standard output, which is the app's while it runs.
@@ -162,3 +158,11 @@ class NewRun(ModalScreen[Asked | None]):
             self.action_begin()
         else:
             self.dismiss(None)
+
+
+def _split(label: str, text: str) -> list[str]:
+    """Return the arguments in a field. Raises UserError for a quotation that does not end."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"{label}: {error}") from error

@@ -23,7 +23,7 @@ class RolloutsScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,o", "dismiss", "Back"),
-        Binding("w", "only_wrong", "Only groups with both right and wrong"),
+        Binding("w", "only_mixed", "Only groups with both right and wrong"),
     ]
 
     def __init__(self, reader: RunReader) -> None:
@@ -81,7 +81,7 @@ class RolloutsScreen(Screen[None]):
         group = next((group for group in self.reader.rollouts if _key(group) == key), None)
         self.query_one("#group-text", Static).update("" if group is None else rollout_text(group))
 
-    def action_only_wrong(self) -> None:
+    def action_only_mixed(self) -> None:
         """Show all groups, or only those from which something can be learned."""
         self.is_mixed_only = not self.is_mixed_only
         self._fill()

@@ -15,7 +15,7 @@ from picochat.commands.runs_view import short_bytes, short_count
 from picochat.errors import UserError
 from workbench.canvas import short
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose, LineInput
+from workbench.screens.dialogs import Choose, LineInput, typed_path
 from workbench.tensor_client import TensorClient
 from workbench.tensor_files import TensorFacts, TensorFile
 from workbench.tensor_views import heat_map, stats_text
@@ -98,8 +98,9 @@ class TensorsScreen(Screen[None]):
 
     def open(self, path: Path) -> None:
         """Show the header of a file."""
-        self.file, self.other, self._busy = None, None, ""
-        self.measured, self.stats, self.is_map = {}, {}, False
+        self._forget_measured()
+        self.workers.cancel_group(self, "stats")
+        self.file, self.stats = None, {}
         try:
             self.file = TensorFile.read(path)
         except (UserError, OSError) as error:
@@ -121,7 +122,7 @@ class TensorsScreen(Screen[None]):
                     if (folder / file).is_file()
                 ]
         found = [(path, name) for path, name in found if all(word in name for word in words.split())]
-        typed = Path(words).expanduser()
+        typed = typed_path(words)
         return [(words, f"the file {words}"), *found] if words and typed.is_file() else found
 
     @work
@@ -129,7 +130,7 @@ class TensorsScreen(Screen[None]):
         """Open another file."""
         path = await self.app.push_screen_wait(Choose("open: a checkpoint, or type a path", self._files))
         if path:
-            self.open(Path(path).expanduser())
+            self.open(typed_path(path))
 
     @work
     async def action_difference(self) -> None:
@@ -138,7 +139,7 @@ class TensorsScreen(Screen[None]):
             return
         path = await self.app.push_screen_wait(Choose("compare with", self._files))
         if path:
-            self.compare(Path(path).expanduser())
+            self.compare(typed_path(path))
 
     # Measuring
 
@@ -147,6 +148,11 @@ class TensorsScreen(Screen[None]):
         assert self.file is not None
         self.other, self.measured, self.is_map = other, {}, True
         self._measure("comparing", op="compare", path=str(self.file.path), other=str(other))
+
+    def _forget_measured(self) -> None:
+        """Drop measurements and the comparison; what is still being measured belongs to them."""
+        self.workers.cancel_group(self, "measure")
+        self.other, self.measured, self.is_map, self._busy = None, {}, False, ""
 
     def action_survey(self) -> None:
         """Measure all tensors."""
@@ -334,7 +340,7 @@ class TensorsScreen(Screen[None]):
             field.value, field.display = "", False
             self.query_one(DataTable).focus()
         elif self.other is not None:
-            self.other, self.measured, self.is_map = None, {}, False
+            self._forget_measured()
             self._fill()
         else:
             self.app.switch_mode("checkpoints")

@@ -8,20 +8,14 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Static
 
+from picochat.engine.options import SamplingOptions
 from workbench.conversations import Answer, Conversation, Question
-from workbench.visible import visible
+from workbench.visible import number_text, visible
 from workbench.widgets.token_text import TokenText
 
 RATINGS = {1: "▲ good", -1: "▼ bad"}
-DEFAULTS = {
-    "top_k": 50,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "max_tokens": 256,
-    "thinking_budget": None,
-}
-"""Options that go without saying."""
+TOLD_IF_CHANGED = ("top_k", "top_p", "min_p", "repetition_penalty", "max_tokens", "thinking_budget")
+"""Options whose usual values go without saying."""
 MESSAGE_BINDINGS: list[BindingType] = [
     Binding("e", "act('edit')", "Edit", id="edit"),
     Binding("c,y", "act('copy')", "Copy", id="copy"),
@@ -132,9 +126,11 @@ REASONS = {
 def changed_options(options: Mapping[str, Any]) -> list[str]:
     """Return the temperature, and the other options as far as they are not the usual ones."""
     told = [f"T {options['temperature']:g}"] if "temperature" in options else []
-    for name, usual in DEFAULTS.items():
-        if options.get(name, usual) != usual:
-            told.append(f"{name.replace('_', '-')} {options[name]:g}")
+    usual = SamplingOptions()
+    for name in TOLD_IF_CHANGED:
+        value = options.get(name, getattr(usual, name))
+        if value != getattr(usual, name):
+            told.append(f"{name.replace('_', '-')} {number_text(value)}")
     return told
 
 

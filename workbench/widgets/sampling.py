@@ -13,6 +13,7 @@ from textual.widgets import Static
 from picochat.engine.options import SamplingOptions
 from picochat.errors import UserError
 from workbench.looks import look
+from workbench.visible import number_text
 from workbench.widgets.inspector import Inspector
 from workbench.widgets.next_token import NextTokenPicture
 
@@ -68,7 +69,7 @@ class OptionRow(Widget, can_focus=True):
         self._typed = ""
 
     def render(self) -> Text:
-        value = "none" if self.value is None else f"{self.value:g}"
+        value = "none" if self.value is None else number_text(self.value)
         filled = 0 if self.value is None else round(BAR * min(self.value / self.option.full, 1))
         shown = f"{self._typed}▏" if self._typed else value
         is_usual = self.value == getattr(SamplingOptions(), self.option.name)
@@ -136,7 +137,8 @@ class OptionRow(Widget, can_focus=True):
         typed, self._typed = self._typed, ""
         self.refresh()
         if typed.count(".") <= 1 and typed.strip("."):
-            self.post_message(self.Changed(self.option.name, float(typed)))
+            value = float(typed) if "." in typed else int(typed)
+            self.post_message(self.Changed(self.option.name, value))
 
 
 class SamplingPanel(VerticalScroll, can_focus=False):

@@ -84,11 +84,6 @@ class TokenText(Widget, can_focus=True):
 
     # What it shows
 
-    @property
-    def num_waiting(self) -> int:
-        """Tokens that wait to be drawn."""
-        return len(self._waiting)
-
     def append(self, tokens: Iterable[TokenInfo]) -> None:
         """Take more tokens; they are drawn by the next `flush`."""
         self._waiting += tokens

@@ -78,9 +78,10 @@ class Transcript(VerticalScroll, can_focus=False):
     async def show(self, conversation: Conversation, hint: str = "") -> None:
         """Show a conversation from its end; `hint` if it is empty."""
         self.conversation = conversation
-        self._path = conversation.path()
-        self._first = max(len(self._path) - SHOWN, 0)
+        # Others who change the messages wait, and begin from what is then there.
         async with self.batch():
+            self._path = self.conversation.path()
+            self._first = max(len(self._path) - SHOWN, 0)
             await self.remove_children()
             if self._path:
                 await self.mount(self._earlier(), *map(self._widget, self._path[self._first :]))
@@ -91,16 +92,16 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def update(self) -> None:
         """Follow the conversation's path: what is still on it stays as it is."""
-        path = self.conversation.path()
-        same = 0
-        while same < min(len(path), len(self._path)) and path[same] is self._path[same]:
-            same += 1
-        if same < self._first or not self._path:
-            await self.show(self.conversation)
-            return
-        gone = [widget for node in self._path[same:] if (widget := self.widget_of(node.id)) is not None]
-        self._path = path
         async with self.batch():
+            path = self.conversation.path()
+            same = 0
+            while same < min(len(path), len(self._path)) and path[same] is self._path[same]:
+                same += 1
+            if same < self._first or not self._path:
+                await self.show(self.conversation)
+                return
+            gone = [widget for node in self._path[same:] if (widget := self.widget_of(node.id)) is not None]
+            self._path = path
             await self.remove_children(gone)
             await self.mount(*map(self._widget, path[same:]))
             await self._put_away()

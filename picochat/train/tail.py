@@ -17,7 +17,7 @@ class Tail:
     """The rows of a file as they come: every call of `read` goes on where the last one ended.
 
     An unfinished last line waits until it is whole. A file that became shorter, or that was replaced, is read
-    from its beginning again; `restarts` counts that.
+    from its beginning again; `began_anew` tells that.
     """
 
     def __init__(self, path: Path, *, newest: int | None = None) -> None:
@@ -25,7 +25,6 @@ class Tail:
         self.path = path
         self.damaged = 0
         """Lines so far that hold no JSON object."""
-        self.restarts = 0
         self.size = 0
         """Bytes of the file when it was last looked at."""
         self.offset = 0
@@ -34,6 +33,7 @@ class Tail:
         """Whether the last `read` ran out of time before the end of the file."""
         self._newest = newest
         self._inode: int | None = None
+        self._is_anew = False
 
     def read(self, seconds: float = math.inf) -> list[dict[str, Any]]:
         """Return the rows that are new, at most as many as can be read in about `seconds`."""
@@ -54,6 +54,11 @@ class Tail:
                     break
         return rows
 
+    def began_anew(self) -> bool:
+        """Whether the file was cut or replaced since this was last asked: what it told before is void."""
+        is_anew, self._is_anew = self._is_anew, False
+        return is_anew
+
     def _look_at(self, file: BinaryIO) -> None:
         facts = os.fstat(file.fileno())
         self.size = facts.st_size
@@ -64,7 +69,7 @@ class Tail:
                 self.offset = file.tell() + len(file.readline())
         elif self._inode != facts.st_ino or self.size < self.offset:
             self._inode, self.offset, self.damaged = facts.st_ino, 0, 0
-            self.restarts += 1
+            self._is_anew = True
 
     def _lines(self, file: BinaryIO) -> list[bytes]:
         """Return the next whole lines, about a chunk of them."""
