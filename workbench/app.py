@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
@@ -15,7 +15,7 @@ from textual.screen import Screen
 
 from picochat.engine.protocol import Failed, Load, Loaded
 from picochat.errors import UserError
-from picochat.train.run_dir import RunDir, list_runs
+from picochat.train.run_dir import list_runs, run_of
 from workbench.colours import RAMPS
 from workbench.config import Settings, check_keys, choose_known, config_folder, read_settings, remember
 from workbench.engine_client import COMMAND, Crashed, EngineClient
@@ -38,7 +38,10 @@ class Workbench(App[None]):
     CSS_PATH = Path(__file__).with_name("styles.tcss")
     TITLE = "picochat workbench"
     PAUSE_GC_ON_SCROLL = True
-    MODES: ClassVar = MODES
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = MODES
+    # Textual writes `ClassVar[...] | None`, which a type checker takes for an instance's.
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]  # pyright: ignore[reportIncompatibleVariableOverride]
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (32, "-high")]  # pyright: ignore[reportIncompatibleVariableOverride]
     DEFAULT_MODE = "chat"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", id="help"),
@@ -251,8 +254,8 @@ def _runner(app: App[None], action: str, node: object) -> Callable[[], object]:
 
 def _is_base(checkpoint: Path) -> bool:
     """Whether a checkpoint's run has only read texts."""
-    run = RunDir(checkpoint.parent.parent)
+    run = run_of(checkpoint)
     try:
-        return run.exists() and run.info()["stage"] == "pretrain"
+        return run is not None and run.info()["stage"] == "pretrain"
     except (UserError, OSError, KeyError):
         return False

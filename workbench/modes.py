@@ -25,5 +25,5 @@ def _maker(mode: str) -> Callable[[], Screen[Any]]:
     return lambda: screen_class(mode)()
 
 
-MODES: dict[str, Callable[[], Screen[Any]]] = {mode: _maker(mode) for mode in CLASSES}
+MODES: dict[str, str | Callable[[], Screen[Any]]] = {mode: _maker(mode) for mode in CLASSES}
 """For `App.MODES`."""

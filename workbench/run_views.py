@@ -78,22 +78,10 @@ def config_text(facts: Facts, changed: Sequence[str]) -> Text:
 
 def changed_options(facts: Facts) -> list[str]:
     """Return the names of the options that are not the stage's defaults."""
-    from dataclasses import fields
+    from picochat.commands import runs_view
 
-    from picochat.commands.runs_view import OPTIONS
-
-    known = OPTIONS.get(facts.stage)
     given = facts.info.get("options", {})
-    if known is None or not isinstance(given, dict):
-        return []
-    defaults = {field.name: field.default for field in fields(known)}
-    return [
-        name
-        for name, value in given.items()
-        if name in defaults
-        and name not in ABOUT_THE_RUN
-        and value != (list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name])
-    ]
+    return runs_view.changed_options(facts.stage, given) if isinstance(given, dict) else []
 
 
 def changed_text(facts: Facts) -> Text:

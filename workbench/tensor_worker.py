@@ -175,8 +175,12 @@ def difference(
     squares_a = squares_b = squares_d = dot = largest = 0.0
     for a, b in zip(chunks(first, tensor), chunks(second, twin), strict=True):
         d = b - a
-        squares_a, squares_b, squares_d = squares_a + a @ a, squares_b + b @ b, squares_d + d @ d
-        dot += a @ b
+        squares_a, squares_b, squares_d = (
+            squares_a + float(a @ a),
+            squares_b + float(b @ b),
+            squares_d + float(d @ d),
+        )
+        dot += float(a @ b)
         largest = max(largest, float(np.abs(d).max()))
     norms = math.sqrt(squares_a * squares_b)
     return {

@@ -1,7 +1,7 @@
 """How runs are shown: a table of all, one in full, several side by side."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -225,17 +225,26 @@ def _score(metrics: dict[str, float]) -> str:
 
 def _options_text(stage: str, options: dict[str, Any]) -> str:
     """Return the options as flags, those that are not the stage's defaults in bold."""
-    known = OPTIONS.get(stage)
-    defaults = {field.name: field.default for field in fields(known)} if known else {}
+    changed = changed_options(stage, options)
     parts = []
     for name, value in options.items():
         if name in ABOUT_THE_RUN:
             continue
         text = escape(f"--{name.replace('_', '-')} {_text(value)}")
-        default = defaults.get(name, value)
-        is_changed = value != (list(default) if isinstance(default, tuple) else default)
-        parts.append(f"[bold]{text}[/]" if is_changed else text)
+        parts.append(f"[bold]{text}[/]" if name in changed else text)
     return "  ".join(parts)
+
+
+def changed_options(stage: str, options: Mapping[str, Any]) -> list[str]:
+    """Return the names of the options in run.json that are not the stage's defaults."""
+    known = OPTIONS.get(stage)
+    defaults = {field.name: field.default for field in fields(known)} if known else {}
+    changed = []
+    for name, value in options.items():
+        default = defaults.get(name, value)
+        if name not in ABOUT_THE_RUN and value != (list(default) if isinstance(default, tuple) else default):
+            changed.append(name)
+    return changed
 
 
 def _pairs(values: dict[str, Any]) -> str:

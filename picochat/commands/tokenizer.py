@@ -1,5 +1,6 @@
 """`picochat tokenizer train | encode | show`."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ class TrainTokenizer:
 
     def execute(self) -> "Lesson":
         """Train, save, and say what came out; returns it too."""
-        self.out.mkdir(parents=True, exist_ok=True)  # before the work: it may not be possible
+        _check_place(self.out)  # before the work, which would be lost
         start = time.perf_counter()
         with _progress() as progress:
             lesson, bad_rows = self.learn(progress=progress)
@@ -163,6 +164,15 @@ def _read_text(file: Path) -> str:
 
 def _num_unused(tokenizer: "Tokenizer") -> int:
     return tokenizer.num_bytes[:-16].count(0)
+
+
+def _check_place(folder: Path) -> None:
+    """Raise UserError if `folder` can not be made or written into."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{nearest}: is no folder; give --out another one")
+    if not os.access(nearest, os.W_OK):
+        raise UserError(f"{nearest}: may not be written into; give --out another folder")
 
 
 @contextmanager

@@ -55,6 +55,13 @@ def test_a_bad_size_is_told_before_any_work(tmp_path):
     assert not (tmp_path / "tok").exists()
 
 
+def test_a_bad_place_is_told_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(TrainTokenizer, "learn", lambda self, **options: pytest.fail("worked in vain"))
+    with pytest.raises(UserError, match="file: is no folder"):
+        TrainTokenizer(data=(str(tmp_path),), out=tmp_path / "file" / "tok").execute()
+
+
 def test_encode_piped_prints_ids_and_pieces(folder, capsys):
     EncodeText(tokenizer=str(folder), text="the the\n€").execute()
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]

@@ -36,7 +36,6 @@ RAW_MODES = ("off", "tokens", "ids")
 class ChatScreen(ConversationActionsScreen):
     """One conversation."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="stop"),
         Binding("ctrl+r", "regenerate", "Again", id="regenerate"),

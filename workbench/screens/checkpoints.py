@@ -37,7 +37,6 @@ PARTS = ("overview", "samples", "config", "log")
 class CheckpointsScreen(Screen[None]):
     """A row for each run, and one for each of its checkpoints; what is known of the chosen one below."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "load", "Chat with it", priority=True, id="runs-load"),
         Binding("m", "monitor", "Monitor", id="runs-monitor"),

@@ -67,7 +67,6 @@ class Side:
 class CompareScreen(Screen[None]):
     """Prompt and options above, the two answers side by side, the tokens at the cursor below."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop / back", id="compare-stop"),
         Binding("ctrl+t", "mode", "Chat or raw text", priority=True, id="compare-mode"),

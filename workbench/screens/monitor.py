@@ -43,8 +43,6 @@ MOST_CHARTS = 4
 class MonitorScreen(Screen[None]):
     """The runs at the left; the curves of the one that is watched, and what it says."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (32, "-high")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "watch", "Watch", show=False, priority=True, id="monitor-watch"),
         Binding("space", "overlay", "Overlay", id="monitor-overlay"),

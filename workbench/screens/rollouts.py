@@ -20,7 +20,6 @@ POLL_SECONDS = 1.0
 class RolloutsScreen(Screen[None]):
     """A list of groups, the newest first; the chosen one in full."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,o", "dismiss", "Back"),
         Binding("w", "only_mixed", "Only groups with both right and wrong"),

@@ -35,7 +35,6 @@ ORDERS = ("name", "size", "value")
 class TensorsScreen(Screen[None]):
     """A row for each tensor; the chosen one's statistics and histogram, or a map of all layers, beside it."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "stats", "Measure", priority=True, id="tensors-stats"),
         Binding("a", "survey", "Measure all", id="tensors-survey"),
