@@ -72,7 +72,7 @@ def test_it_follows_a_run_that_trains_elsewhere(open_notebook: "OpenNotebook", t
     notebook.slider("mean over steps").press("ArrowLeft")
     page.get_by_text("logarithmic steps").click()
     notebook.until(lambda: steps_drawn(notebook) > 0, "the loss again")
-    page.get_by_text("Once upon a time", exact=True).first.wait_for()
+    page.locator("th", has_text="Once upon a time …").wait_for()
 
     # It can be paused, told to go on, and to save what it is now.
     notebook.press("Pause")
