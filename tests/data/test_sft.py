@@ -87,6 +87,31 @@ def test_files_that_are_none_are_named(tmp_path):
         Conversations(path, TOKENIZER, on_bad_row="skip")
 
 
+def test_equal_rows_have_equal_fingerprints(tmp_path):
+    def fingerprint(rows: list[dict | str], end: str = "\n") -> str:
+        path = write(tmp_path / "chat.jsonl", rows, end)
+        return Conversations(path, TOKENIZER, on_bad_row="skip").fingerprint
+
+    rows = [row("a", "b"), row("c", "d")]
+    assert fingerprint(["", rows[0], "{", rows[1]], end="\r\n") == fingerprint(rows)
+    assert len({fingerprint(rows), fingerprint(rows[::-1]), fingerprint([rows[0], row("c", "D")])}) == 3
+
+
+def test_a_row_that_changed_is_an_error_and_one_more_is_not(tmp_path):
+    path = write(tmp_path / "chat.jsonl", [row("a", "b"), row("c", "d"), ""])
+    conversations = Conversations(path, TOKENIZER)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row("e", "f")) + "\n")
+    assert conversations.messages(1)[0].text == "c"
+    for changed in ([row("a", "b"), row("C", "d")], [row("a", "bb"), row("c", "d")], []):
+        write(path, changed)
+        with pytest.raises(UserError, match=re.escape(f"{path}: has changed while it was in use; put it")):
+            conversations[1]
+    path.unlink()
+    with pytest.raises(UserError, match=re.escape(f"{path}: can not be read any more (No such file")):
+        conversations[1]
+
+
 # ---- packing
 
 
@@ -178,6 +203,24 @@ def test_a_restored_position_gives_the_identical_stream(num_before, batch_size, 
             assert torch.equal(left.ids_BT, right.ids_BT)
             assert torch.equal(left.targets_BT, right.targets_BT)
         assert source.state_dict() == restored.state_dict()
+
+
+def test_a_draw_that_fails_can_be_taken_back_without_the_file(tmp_path):
+    path = write(tmp_path / "chat.jsonl", [row("question", "answer" * (n % 5 + 1)) for n in range(400)])
+    source = PackedConversations(
+        Mixture([Conversations(path, TOKENIZER)], [1.0], seed=0), pad_id=PAD, batch_size=2, seq_len=60
+    )
+    next(source)
+    before, content = source.state_dict(), path.read_bytes()
+    path.unlink()
+    with pytest.raises(UserError, match="can not be read any more"):
+        next(source)
+    source.load_state_dict(before)
+    assert source.state_dict() == before
+    path.write_bytes(content)
+    again = peek(source)
+    source.load_state_dict(before)
+    assert torch.equal(next(source).ids_BT, again.ids_BT)
 
 
 def test_peeking_takes_nothing():
