@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from picochat.errors import UserError
-from picochat.train.events import StepDone
+from picochat.train.run import Run
 
 
 @pytest.fixture
@@ -17,14 +17,18 @@ def chat(chat_file: Path, tmp_path: Path) -> Path:
     return copy
 
 
+def go_to(run: Run, step: int) -> None:
+    while run.trainer.step < step:
+        next(run)
+
+
 def test_a_resume_on_other_conversations_of_the_same_number_is_refused(tmp_path, begin_sft, chat):
     run = begin_sft(tmp_path, data=(str(chat),))
-    for event in run:
-        if isinstance(event, StepDone) and event.step == 4:
-            run.request_stop()
+    go_to(run, 4)
+    run.stop()
     whole = chat.read_bytes()
     chat.write_bytes(whole.replace(b"the", b"eht"))
-    with pytest.raises(UserError, match="training data is not what this run began with.* same files, or"):
+    with pytest.raises(UserError, match="training data is not what this run began with, though"):
         begin_sft(tmp_path, resume=True)
     chat.write_bytes(whole)
     run = begin_sft(tmp_path, resume=True)
@@ -40,10 +44,13 @@ def test_a_file_that_changes_during_training_fails_in_one_line_and_can_be_put_ba
 ):
     run = begin_sft(tmp_path, data=(str(chat),))
     whole = chat.read_bytes()
+    go_to(run, 2)
+    if what == "edited":
+        chat.write_bytes(whole.replace(b"e", b"o"))
+    else:
+        chat.unlink()
     with pytest.raises(UserError, match=message):
-        for event in run:
-            if isinstance(event, StepDone) and event.step == 2:
-                chat.write_bytes(whole.replace(b"e", b"o")) if what == "edited" else chat.unlink()
+        list(run)
     status = run.directory.status()
     assert status["state"] == "failed"
     assert status["message"].startswith(f"{chat}: {message}")
@@ -56,10 +63,10 @@ def test_a_file_that_changes_during_training_fails_in_one_line_and_can_be_put_ba
 
 def test_validation_data_that_vanishes_is_told_too(tmp_path, begin_sft, chat_file, chat):
     run = begin_sft(tmp_path, data=(str(chat_file),), val_data=(str(chat),))
+    go_to(run, 1)
+    chat.unlink()
     with pytest.raises(UserError, match="can not be read any more"):
-        for event in run:
-            if isinstance(event, StepDone):
-                chat.unlink(missing_ok=True)
+        list(run)
     status = json.loads((run.directory.path / "status.json").read_text(encoding="utf-8"))
     assert (status["state"], status["step"]) == ("failed", 5)
     assert str(chat) in status["message"]
