@@ -1,6 +1,7 @@
 """`picochat chat`: talk with a model in the terminal, or complete a text."""
 
 import contextlib
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -116,7 +117,10 @@ def read_lines(view: "View", *, edits: bool = True) -> Iterator[str]:
     """Yield what the user types, or the lines of a pipe. Ctrl-C twice in a row ends it, as Ctrl-D does.
 
     `edits`: a line may be edited, which moves the cursor, and lines before it called back.
+    Bytes that are no text in the encoding of the terminal become U+FFFD.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     if not sys.stdin.isatty():
         for line in sys.stdin:
             yield line.rstrip("\r\n")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -44,13 +45,21 @@ def remembered_sha256(path: Path, cache_dir: Path) -> str:
         / "hashes"
         / f"{hashlib.sha256(str(path).encode(errors='surrogateescape')).hexdigest()}.json"
     )
-    if note.exists():
-        known = json.loads(note.read_text(encoding="utf-8"))
-        if {key: known.get(key) for key in identity} == identity:
-            return known["sha256"]
+    known = _read_note(note)
+    if {key: known.get(key) for key in identity} == identity and isinstance(known.get("sha256"), str):
+        return known["sha256"]
     sha256 = file_sha256(path)
     write_atomically(note, json.dumps({**identity, "sha256": sha256}))
     return sha256
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    """Return what a note says; nothing if there is none or it is damaged."""
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -74,15 +74,18 @@ def parse_object(data: bytes, *, where: str) -> dict[str, Any]:
     """Parse one line as a JSON object. Lone surrogates in it (`"\\ud800"`) become U+FFFD.
 
     Raises:
-        UserError: it is not UTF-8, not strict JSON or not an object; the message begins with `where`.
+        UserError: it is not UTF-8, not strict JSON (with no name twice in an object) or not an object; the
+            message begins with `where`.
     """
     try:
-        row = json.loads(data.decode("utf-8"), parse_constant=_reject_constant)
+        row = json.loads(
+            data.decode("utf-8"), parse_constant=_reject_constant, object_pairs_hook=_without_repeats
+        )
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 (byte {error.start} of the line)") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not valid JSON: {error.msg} at column {error.colno}") from error
-    except (ValueError, RecursionError) as error:  # NaN, a number of thousands of digits, nesting without end
+    except (ValueError, RecursionError) as error:  # NaN, a name twice, thousands of digits, endless nesting
         raise UserError(f"{where}: not valid JSON: {error}") from error
     if not isinstance(row, dict):
         raise UserError(f'{where}: expected an object {{"...": ...}}, found {_json_kind(row)}')
@@ -113,6 +116,15 @@ def iter_jsonl_texts(path: Path, *, column: str, bad_rows: BadRows) -> Iterator[
 
 def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {json.dumps(repeated)} stands twice in one object")
+    return row
 
 
 def _json_kind(value: object) -> str:

@@ -34,8 +34,16 @@ class Mixture(Generic[T_co]):
     one counter per set: what is drawn depends on nothing but the seed and them.
     """
 
-    def __init__(self, datasets: Sequence[Dataset[T_co]], weights: Sequence[float], seed: int) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[Dataset[T_co]],
+        weights: Sequence[float],
+        seed: int,
+        *,
+        fingerprints: Sequence[str] = (),
+    ) -> None:
         """weights: one per data set, not negative, at least one above 0; they need not sum to 1.
+        fingerprints: what tells the data sets from others of the same sizes, for a resume to compare.
 
         Raises:
             UserError: no data set, an empty one, or weights that are none.
@@ -53,6 +61,7 @@ class Mixture(Generic[T_co]):
             raise UserError("all data sets have weight 0; give at least one a weight above 0")
         self.datasets = datasets
         self.seed = seed
+        self.fingerprints = list(fingerprints)
         self._cumulative = np.cumsum(weights) / np.sum(weights)
         self._used = [0] * len(datasets)
         # Derived from the counters, but serve many draws: (epoch, order) by set, and (block, numbers).
@@ -85,6 +94,7 @@ class Mixture(Generic[T_co]):
             "seed": self.seed,
             "used": list(self._used),
             "sizes": self._sizes(),
+            "fingerprints": self.fingerprints,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -97,6 +107,12 @@ class Mixture(Generic[T_co]):
             raise UserError(
                 f"the data sets have {self._sizes()} rows, but the run began with {state['sizes']};"
                 " give the same --data in the same order, or start a new run with --load"
+            )
+        # A run that was saved by an older picochat has none.
+        if state.get("fingerprints", self.fingerprints) != self.fingerprints:
+            raise UserError(
+                "the training data is not what this run began with, though as many rows; give the same files,"
+                " or start a new run with --load"
             )
         if state["seed"] != self.seed:
             raise UserError(

@@ -3,6 +3,8 @@
 B: rows of a batch, T: input tokens of a row.
 """
 
+import hashlib
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
@@ -14,21 +16,27 @@ import torch
 
 from picochat.data.bad_rows import BadRows, OnBadRow
 from picochat.data.batch import IGNORE, Batch
-from picochat.data.jsonl import field_names, iter_lines, parse_object
+from picochat.data.jsonl import MAX_LINE_BYTES, field_names, iter_lines, parse_object
 from picochat.data.mixture import Draw, Mixture
 from picochat.errors import UserError
 from picochat.tokenizer.conversation import Message, Rendered, parse_messages, render_conversation
 from picochat.tokenizer.tokenizer import Tokenizer
 
+_PUT_BACK = "put it back as it was and resume, or start a new run with --load"
+
 LOOK_AHEAD = 128
 """Conversations to choose the next one of a row from."""
+
+_ROW = np.dtype([("offset", "<i8"), ("checksum", "<u4")])
+"""Where a row begins in its file, and the CRC-32 of its bytes."""
 
 
 class Conversations:
     """The conversations of a JSON Lines file, or of all in a folder, as a random-access sequence.
 
     A row is `{"messages": [{"role": ..., "content": ...}, ...]}`; other fields are ignored. All rows are
-    checked at construction, but only their places are kept: an item is read and rendered when asked for.
+    checked at construction, but only their places and checksums are kept: an item is read and rendered when
+    asked for, and a row that is not the one checked is an error.
     """
 
     def __init__(
@@ -43,9 +51,11 @@ class Conversations:
         self.tokenizer = tokenizer
         self.bad_rows = BadRows.of(on_bad_row)
         self._files = _jsonl_files(self.path)
-        offsets = [np.fromiter(self._good_offsets(file), dtype=np.int64) for file in self._files]
-        self._offsets = np.concatenate(offsets)
-        self._ends = list(accumulate(len(of_file) for of_file in offsets))
+        rows = [np.fromiter(self._good_rows(file), dtype=_ROW) for file in self._files]
+        self._rows = np.concatenate(rows)
+        self._ends = list(accumulate(len(of_file) for of_file in rows))
+        self.fingerprint = hashlib.sha256(self._rows["checksum"].tobytes()).hexdigest()
+        """Equal for equal rows in the same order."""
         if len(self) == 0:
             left_out = f" ({self.bad_rows.summary()})" if self.bad_rows.count else ""
             raise UserError(
@@ -54,30 +64,40 @@ class Conversations:
             )
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Rendered:
         """Return conversation `index` as ids and a mask of the tokens the assistant has to produce."""
         return render_conversation(self.tokenizer, self.messages(index))
 
     def messages(self, index: int) -> list[Message]:
-        """Return conversation `index` as messages."""
+        """Return conversation `index` as messages.
+
+        Raises:
+            UserError: the file is gone, or the row in it is another one by now.
+        """
         if not 0 <= index < len(self):
             raise IndexError(index)
         file = self._files[bisect_right(self._ends, index)]
-        offset = int(self._offsets[index])
-        with file.open("rb") as stream:
-            stream.seek(offset)
-            return _parse(stream.readline(), where=f"{file}: byte {offset}")
+        offset, checksum = self._rows[index].item()
+        try:
+            with file.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.readline(MAX_LINE_BYTES).rstrip(b"\r\n")
+        except OSError as error:
+            raise UserError(f"{file}: can not be read any more ({error.strerror}); {_PUT_BACK}") from error
+        if zlib.crc32(data) != checksum:
+            raise UserError(f"{file}: has changed while it was in use; {_PUT_BACK}")
+        return _parse(data, where=f"{file}: byte {offset}")
 
-    def _good_offsets(self, file: Path) -> Iterator[int]:
+    def _good_rows(self, file: Path) -> Iterator[tuple[int, int]]:
         for line in iter_lines(file, self.bad_rows):
             try:
                 _parse(line.data, where=f"{file}:{line.number}")
             except UserError as error:
                 self.bad_rows.add(str(error))
             else:
-                yield line.offset
+                yield line.offset, zlib.crc32(line.data)
 
 
 class PackedConversations:
@@ -106,8 +126,13 @@ class PackedConversations:
         shape = (self.batch_size, self.seq_len + 1)
         ids = np.full(shape, self.pad_id, dtype=np.int64)
         targets = np.full(shape, IGNORE, dtype=np.int64)
-        for row_ids, row_targets in zip(ids, targets, strict=True):
-            self._fill(row_ids, row_targets)
+        before = list(self._buffer)
+        try:
+            for row_ids, row_targets in zip(ids, targets, strict=True):
+                self._fill(row_ids, row_targets)
+        except UserError:
+            self._buffer = before  # `load_state_dict` then needs no file, which may be gone
+            raise
         return Batch(
             ids_BT=torch.from_numpy(ids)[:, :-1].contiguous(),
             targets_BT=torch.from_numpy(targets)[:, 1:].contiguous(),
@@ -126,7 +151,8 @@ class PackedConversations:
         """Continue at a saved position; the mixture must be of the same data sets."""
         self.mixture.load_state_dict(state["mixture"])
         draws = [Draw(*draw) for draw in state["buffer"]]
-        self._buffer = [(draw, self._cut(self.mixture.get(draw))) for draw in draws]
+        known = dict(self._buffer)
+        self._buffer = [(draw, known.get(draw) or self._cut(self.mixture.get(draw))) for draw in draws]
         self.num_truncated = state["num_truncated"]
         self.num_unusable = state["num_unusable"]
 

@@ -2,12 +2,17 @@
 
 A shard folder holds `tokens.bin` (ids of all documents one after another, uint16 or uint32, little endian),
 `offsets.bin` (int64: where each document begins, and the end) and `meta.json`. N: tokens, M: documents.
+
+`meta.json` has the CRC-32 of it all, which is compared once each time the shard is wanted (0.05 to 0.1 s per
+100 MB that the system has cached), and a shard with a single flipped bit is made again: training on it would
+go on silently, or fail far from here with an id outside the vocabulary.
 """
 
 import hashlib
 import json
 import mmap
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +32,7 @@ _FORMAT = 1
 
 _BATCH_CHARS = 1 << 20
 _TOKENS_PER_COUNT = 1 << 22
+_CHECK_BYTES = 1 << 20
 
 
 class TokenShards:
@@ -157,6 +163,7 @@ def tokenize_to_shards(
         if meta["num_tokens"] == 0:
             raise UserError(f"{name_files(files)}: no text in it; give a file with at least one document")
         meta |= {"fingerprint": fingerprint, "bad_rows": bad_rows.summary()}
+        meta["crc32"] = _checksum(temporary, meta)
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
     build_once(folder, build, _is_whole)
@@ -187,14 +194,19 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the files are as long as `meta.json` says; a shard that something cut is built again."""
-    if not (folder / "meta.json").exists():
+    """Whether all three files are as they were written."""
+    try:
+        meta = _read_meta(folder)
+        return meta.pop("crc32") == _checksum(folder, meta)
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError):  # no JSON, or not this JSON
         return False
-    meta = _read_meta(folder)
-    expected = {
-        "tokens.bin": meta["num_tokens"] * np.dtype(meta["dtype"]).itemsize,
-        "offsets.bin": (meta["num_documents"] + 1) * 8,
-    }
-    return all(
-        (folder / name).exists() and (folder / name).stat().st_size == size for name, size in expected.items()
-    )
+
+
+def _checksum(folder: Path, meta: dict[str, Any]) -> int:
+    """Return the CRC-32 of tokens, offsets and what `meta.json` says of them."""
+    checksum = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
+    for name in ("tokens.bin", "offsets.bin"):
+        with (folder / name).open("rb") as file:
+            while block := file.read(_CHECK_BYTES):
+                checksum = zlib.crc32(block, checksum)
+    return checksum

@@ -11,6 +11,7 @@ from picochat.engine.options import MAX_SEED
 from picochat.errors import UserError
 from picochat.tokenizer.conversation import Message, Part, render_prompt
 from picochat.tokenizer.messages import messages_to_json
+from picochat.tokenizer.pieces import replace_surrogates
 from picochat.tokenizer.tokenizer import Tokenizer
 
 Turn = Message | Generation
@@ -99,7 +100,7 @@ class ChatSession:
 
     def save(self, path: str | Path) -> None:
         """Write the conversation: as one more line of a .jsonl file of the kind SFT reads, or as a new .md
-        file.
+        file. Lone surrogates in it are U+FFFD, as they are for the model.
 
         Raises UserError for another ending, an empty conversation or a .md file that exists.
         """
@@ -110,11 +111,11 @@ class ChatSession:
         if path.suffix == ".jsonl":
             row = json.dumps({"messages": messages_to_json(messages)}, ensure_ascii=False)
             with path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(row + "\n")
+                file.write(replace_surrogates(row) + "\n")
         elif path.suffix == ".md":
             if path.exists():
                 raise UserError(f"{path} exists; choose another name")
-            path.write_text(to_markdown(messages), encoding="utf-8", newline="\n")
+            path.write_text(replace_surrogates(to_markdown(messages)), encoding="utf-8", newline="\n")
         else:
             raise UserError(f"{path}: a conversation is saved as .jsonl (for SFT) or .md")
 

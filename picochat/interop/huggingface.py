@@ -13,20 +13,24 @@ from picochat.interop.folder import new_folder
 from picochat.interop.rust_picochat import float_weights
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
+from picochat.tokenizer.formats import ESCAPED_BAR, build_export
 from picochat.tokenizer.tokenizer import Tokenizer
 
 MODELING = "modeling_picochat"
 # The conversation renderer (tokenizer/conversation.py) as a template. transformers, unlike picochat, reads a
-# control token out of any text that spells one.
+# control token out of any text that spells one, so what the text holds is escaped.
 CHAT_TEMPLATE = """\
+{%- macro plain(text) -%}{{ text | replace('|', 'ESCAPED_BAR') }}{%- endmacro -%}
 {%- macro parts(message) -%}
-{%- if message.reasoning_content -%}<|think_start|>{{ message.reasoning_content }}<|think_end|>{%- endif -%}
-{%- if message.content is string -%}{{ message.content }}{%- else -%}
+{%- if message.reasoning_content -%}
+{{ '<|think_start|>' + plain(message.reasoning_content) + '<|think_end|>' }}
+{%- endif -%}
+{%- if message.content is string -%}{{ plain(message.content) }}{%- else -%}
 {%- set tags = {'thinking': 'think', 'tool_call': 'tool_call', 'tool_result': 'tool_result'} -%}
 {%- for part in message.content -%}
 {%- if part.type in tags -%}
-{{ '<|' + tags[part.type] + '_start|>' + part.text + '<|' + tags[part.type] + '_end|>' }}
-{%- else -%}{{ part.text }}{%- endif -%}
+{{ '<|' + tags[part.type] + '_start|>' + plain(part.text) + '<|' + tags[part.type] + '_end|>' }}
+{%- else -%}{{ plain(part.text) }}{%- endif -%}
 {%- endfor -%}
 {%- endif -%}
 {%- endmacro -%}
@@ -36,14 +40,18 @@ CHAT_TEMPLATE = """\
 {{- '<|' + who + '_start|>' + parts(message) + '<|' + who + '_end|>' -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|assistant_start|>' -}}{%- endif -%}
-"""
+""".replace("ESCAPED_BAR", ESCAPED_BAR)
 
 
 def export_huggingface(model: GPT, tokenizer: Tokenizer, out: Path) -> None:
     """Write `out`, a folder for `AutoModelForCausalLM.from_pretrained(out, trust_remote_code=True)`.
 
     It holds weights under the names they have here, config, a self-contained modeling file, and the
-    tokenizer with its chat template. Raises UserError if `out` exists.
+    tokenizer with its chat template. What a message spells is text, as in picochat: the template has a U+FDD0
+    behind each `|` of it, which the tokenizer leaves out. In text that is given to the tokenizer without the
+    template, what spells a special token is one, as is the custom of transformers.
+
+    Raises UserError if `out` exists.
     """
     weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in float_weights(model)}
     metadata = {"format": "pt", "producer": f"picochat {version('picochat')}"}
@@ -60,7 +68,7 @@ def export_huggingface(model: GPT, tokenizer: Tokenizer, out: Path) -> None:
         _write(folder / "config.json", _config(model.config) | ids)
         _write(folder / "generation_config.json", ids | {"use_cache": False})
         _write(folder / "tokenizer_config.json", _tokenizer_config(model.config))
-        tokenizer.save(folder)
+        build_export(tokenizer.vocabulary).save(str(folder / "tokenizer.json"), pretty=False)
 
 
 def _config(config: ModelConfig) -> dict[str, Any]:

@@ -26,6 +26,11 @@ def _byte_alphabet() -> list[str]:
 BYTE_ALPHABET = _byte_alphabet()
 _ALPHABET_TABLE = dict(enumerate(BYTE_ALPHABET))
 
+ESCAPED_BAR = "|\ufdd0"
+"""A `|` of ordinary text in a conversation that transformers renders: with a noncharacter behind it, which no
+text should hold, it is not part of a special. The normalizer of an export takes that off again."""
+_UNESCAPE = {"type": "Replace", "pattern": {"String": ESCAPED_BAR}, "content": "|"}
+
 
 def spell(token: bytes) -> str:
     """A token's bytes in the byte-level alphabet."""
@@ -62,15 +67,25 @@ def build_huggingface(vocabulary: Vocabulary) -> "tokenizers.Tokenizer":
     return tokenizer
 
 
+def build_export(vocabulary: Vocabulary) -> "tokenizers.Tokenizer":
+    """`build_huggingface` with the normalizer for `ESCAPED_BAR`, which comes after specials are found."""
+    from tokenizers import normalizers
+
+    tokenizer = build_huggingface(vocabulary)
+    tokenizer.normalizer = normalizers.Replace(ESCAPED_BAR, "|")
+    return tokenizer
+
+
 def parse_huggingface(document: dict[str, Any]) -> Vocabulary:
-    """The vocabulary in a tokenizer.json that picochat wrote; any other `tokenizers` file is a UserError."""
+    """The vocabulary in a tokenizer.json that picochat wrote or exported; any other file is a UserError."""
     model = document.get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE":
         raise _foreign("its model is not BPE")
     for option in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
             raise _foreign(f"its BPE model has {option}")
-    if model.get("byte_fallback") or model.get("ignore_merges") or document.get("normalizer") is not None:
+    is_normalized = document.get("normalizer") not in (None, _UNESCAPE)
+    if is_normalized or model.get("byte_fallback") or model.get("ignore_merges"):
         raise _foreign("it changes text before or after the merges")
     names, merges = model.get("vocab"), model.get("merges")
     if not isinstance(names, dict) or not isinstance(merges, list):

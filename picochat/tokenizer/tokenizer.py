@@ -173,5 +173,8 @@ def _write(path: Path, content: str) -> None:
     file = path / FILE_NAME if path.is_dir() else path
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    partial.write_text(content, encoding="utf-8", newline="\n")
-    partial.replace(file)
+    try:
+        partial.write_text(content, encoding="utf-8", newline="\n")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

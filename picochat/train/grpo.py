@@ -1,6 +1,8 @@
 """GRPO: let a model practise on problems whose answers can be judged."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -138,6 +140,7 @@ def _questions(
     """Return the problems to practise, and how many were left out for want of room for an answer."""
     room = model.config.sequence_len - min(options.max_tokens, model.config.sequence_len // 2)
     datasets: list[list[Question]] = []
+    fingerprints: list[str] = []
     weights: list[float] = []
     num_too_long = 0
     for task, specs in files.items():
@@ -150,14 +153,21 @@ def _questions(
                 raise UserError(f"{path}: {_too_long_text(len(asked), model)}; none is left")
             if weight:
                 datasets.append(fitting)
+                fingerprints.append(_fingerprint(fitting))
                 weights.append(weight)
-    mixture = Mixture(datasets, weights, options.seed)
+    mixture = Mixture(datasets, weights, options.seed, fingerprints=fingerprints)
     num_prompts = len({tuple(question.prompt_ids) for dataset in datasets for question in dataset})
     if num_prompts < options.prompts:
         raise UserError(
             f"--prompts {options.prompts}, but there are only {num_prompts} different problems; give more"
         )
     return mixture, num_too_long
+
+
+def _fingerprint(questions: Sequence[Question]) -> str:
+    """Return a text that is equal for equal prompts with equal right answers."""
+    asked = [(question.prompt_ids, question.problem.answer) for question in questions]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def _too_long_text(count: int, model: GPT) -> str:

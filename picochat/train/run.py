@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 import filelock
@@ -204,6 +204,15 @@ class Run:
                 self._agreed = self.trainer.vote(self.wants)
         return event
 
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Let status.json say why the run can not go on."""
+        try:
+            yield
+        except UserError as error:
+            self._set_state("failed", message=str(error))
+            raise
+
     def _grant(self, vote: Vote) -> None:
         self.wants.discard(vote)
         self._agreed.discard(vote)
@@ -226,11 +235,8 @@ class Run:
                 self.changes.repeat(change)
                 return change
             trainer.votes = set(self.wants)
-            try:
+            with self._failing():
                 next(trainer)
-            except UserError as error:
-                self._set_state("failed", message=str(error))
-                raise
         assert trainer.last is not None
         self._write(trainer.last)
         self._plan(trainer.last)
@@ -265,7 +271,8 @@ class Run:
         if self.evaluate is None:
             return None
         began = time.perf_counter()
-        metrics = self.evaluate()
+        with self._failing():
+            metrics = self.evaluate()
         self.score = next(iter(metrics.values()))
         return EvalDone(step=self.trainer.step, metrics=metrics, seconds=time.perf_counter() - began)
 

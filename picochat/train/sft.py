@@ -92,11 +92,13 @@ def _data(
         specs, val_specs = (str(chat / "train.jsonl"),), val_specs or (str(chat / "val.jsonl"),)
     paths, weights = zip(*(parse_weighted_path(spec) for spec in specs), strict=True)
     files: list[Conversations] = []
+    fingerprints: list[str] = []
     training: list[Dataset[Rendered]] = []
     validation: list[Dataset[Rendered]] = []
     for path in paths:
         conversations = Conversations(path, tokenizer, on_bad_row=options.on_bad_row)
         files.append(conversations)
+        fingerprints.append(conversations.fingerprint)
         if val_specs:
             training.append(conversations)
         else:
@@ -108,4 +110,4 @@ def _data(
         files.append(conversations)
         validation.append(conversations)
     notes = left_out(*(conversations.bad_rows.summary() for conversations in files))
-    return Mixture(training, weights, options.seed), validation, notes
+    return Mixture(training, weights, options.seed, fingerprints=fingerprints), validation, notes

@@ -106,6 +106,18 @@ def test_the_lines_of_a_pipe_are_turns(checkpoint: Path, capsys, monkeypatch, tm
     assert questions == ["one", "/slash"]
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # as in a UTF-8 locale, and in C
+def test_input_that_is_not_utf8_is_said_as_far_as_it_is(
+    checkpoint: Path, errors: str, monkeypatch, tmp_path: Path
+) -> None:
+    saved = tmp_path / "chat.jsonl"
+    lines = f"na\xefve\n/save {saved}\n".encode("latin-1")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8", errors=errors))
+    cli.main(["chat", "--load", str(checkpoint), "--max-tokens", "4"])
+    (row,) = [json.loads(line) for line in saved.read_text(encoding="utf-8").splitlines()]
+    assert row["messages"][0] == {"role": "user", "content": "na\ufffdve"}
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

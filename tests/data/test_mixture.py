@@ -81,6 +81,14 @@ def test_a_position_in_other_data_is_refused():
         Mixture([range(4)], [1], seed=0).load_state_dict(state)
     with pytest.raises(UserError, match="began with --seed 0, not 2"):
         Mixture([range(3)], [1], seed=2).load_state_dict(state)
+    with pytest.raises(UserError, match="is not what this run began with, though as many rows"):
+        Mixture([range(3)], [1], seed=0, fingerprints=["a"]).load_state_dict(state)
+
+
+def test_a_position_that_was_saved_without_fingerprints_is_taken():
+    state = Mixture([range(3)], [1], seed=0).state_dict()
+    del state["fingerprints"]
+    Mixture([range(3)], [1], seed=0, fingerprints=["a"]).load_state_dict(state)
 
 
 @pytest.mark.parametrize(

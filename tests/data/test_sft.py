@@ -9,12 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from picochat.data import sft
+from picochat.data import jsonl, sft
 from picochat.data.batch import IGNORE, peek
 from picochat.data.mixture import Mixture
 from picochat.data.sft import Conversations, PackedConversations
 from picochat.errors import UserError
 from picochat.tokenizer.conversation import Rendered, parse_messages, render_conversation
+from picochat.tokenizer.special import SPECIAL_TOKENS
 from picochat.tokenizer.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer.from_merges([], 272)
@@ -59,9 +60,16 @@ def test_items_are_the_rendered_rows_of_a_file_or_folder(tmp_path):
         ({"messages": [{"role": "user", "content": "x"}]}, "no assistant message"),
         ({"messages": []}, "not a list of at least one message"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "robot"),
+        ('{"messages": [{"role": "assistant", "content": "x"}], "score": NaN}', "NaN is not a JSON value"),
+        ('{"messages": [{"role": "assistant", "content": NaN}]}', "NaN is not a JSON value"),
+        ('{"messages": [{"role": "assistant", "content": "x", "content": "y"}]}', '"content" stands twice'),
+        ('{"messages": [{"role": "assistant", "content": "a\0b"}]}', "not valid JSON: Invalid control"),
+        ('{"messages": [{"role": "assistant", "content": null}]}', "no content that is a string"),
+        ('{"messages": [{"role": "assistant", "content": "' + "x" * 1000 + '"}]}', "longer than"),
     ],
 )
-def test_bad_rows_are_named_or_skipped(tmp_path, bad, message):
+def test_bad_rows_are_named_or_skipped(tmp_path, bad, message, monkeypatch):
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 500)
     path = write(tmp_path / "chat.jsonl", [row("a", "b"), "", bad, row("c", "d")])
     with pytest.raises(UserError, match=message) as error:
         Conversations(path, TOKENIZER)
@@ -70,6 +78,32 @@ def test_bad_rows_are_named_or_skipped(tmp_path, bad, message):
     assert len(conversations) == 2
     assert conversations.messages(1)[0].text == "c"
     assert conversations.bad_rows.count == 1
+
+
+def test_a_last_row_that_was_cut_is_a_bad_row(tmp_path):
+    whole, last = (json.dumps(row(*pair), ensure_ascii=False).encode() for pair in [("a", "b"), ("c", "dé")])
+    path = tmp_path / "chat.jsonl"
+    for length in range(1, len(last)):
+        path.write_bytes(whole + b"\n" + last[:length])
+        with pytest.raises(UserError, match=re.escape(f"{path}:2: not ")):
+            Conversations(path, TOKENIZER)
+        assert len(Conversations(path, TOKENIZER, on_bad_row="skip")) == 1
+
+
+def test_any_text_can_be_learned(tmp_path):
+    """NUL, lone surrogates, an empty answer, a long one, and what spells specials."""
+    texts = ["a\0b", "\ud800 \udfff", "", "long 😀" * 20_000, *SPECIAL_TOKENS, "".join(SPECIAL_TOKENS)]
+    rows = [json.dumps(row(text, text)) for text in texts]
+    conversations = Conversations(write(tmp_path / "chat.jsonl", rows), TOKENIZER)
+    names = ("<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>")
+    for text, rendered in zip(texts, map(conversations.__getitem__, range(len(texts))), strict=True):
+        assert [id for id in rendered.ids if TOKENIZER.is_special(id)] == [
+            TOKENIZER.special[name] for name in names
+        ]
+        said = "\ufffd \ufffd" if "\ud800" in text else text
+        assert TOKENIZER.decode(rendered.ids) == (
+            f"<|bos|><|user_start|>{said}<|user_end|><|assistant_start|>{said}<|assistant_end|>"
+        )
 
 
 def test_files_that_are_none_are_named(tmp_path):
@@ -85,6 +119,31 @@ def test_files_that_are_none_are_named(tmp_path):
     path = write(tmp_path / "bad.jsonl", ["{"])
     with pytest.raises(UserError, match=re.escape("no conversation in it (1 bad row left out; the first: ")):
         Conversations(path, TOKENIZER, on_bad_row="skip")
+
+
+def test_equal_rows_have_equal_fingerprints(tmp_path):
+    def fingerprint(rows: list[dict | str], end: str = "\n") -> str:
+        path = write(tmp_path / "chat.jsonl", rows, end)
+        return Conversations(path, TOKENIZER, on_bad_row="skip").fingerprint
+
+    rows = [row("a", "b"), row("c", "d")]
+    assert fingerprint(["", rows[0], "{", rows[1]], end="\r\n") == fingerprint(rows)
+    assert len({fingerprint(rows), fingerprint(rows[::-1]), fingerprint([rows[0], row("c", "D")])}) == 3
+
+
+def test_a_row_that_changed_is_an_error_and_one_more_is_not(tmp_path):
+    path = write(tmp_path / "chat.jsonl", [row("a", "b"), row("c", "d"), ""])
+    conversations = Conversations(path, TOKENIZER)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row("e", "f")) + "\n")
+    assert conversations.messages(1)[0].text == "c"
+    for changed in ([row("a", "b"), row("C", "d")], [row("a", "bb"), row("c", "d")], []):
+        write(path, changed)
+        with pytest.raises(UserError, match=re.escape(f"{path}: has changed while it was in use; put it")):
+            conversations[1]
+    path.unlink()
+    with pytest.raises(UserError, match=re.escape(f"{path}: can not be read any more (No such file")):
+        conversations[1]
 
 
 # ---- packing
@@ -178,6 +237,24 @@ def test_a_restored_position_gives_the_identical_stream(num_before, batch_size, 
             assert torch.equal(left.ids_BT, right.ids_BT)
             assert torch.equal(left.targets_BT, right.targets_BT)
         assert source.state_dict() == restored.state_dict()
+
+
+def test_a_draw_that_fails_can_be_taken_back_without_the_file(tmp_path):
+    path = write(tmp_path / "chat.jsonl", [row("question", "answer" * (n % 5 + 1)) for n in range(400)])
+    source = PackedConversations(
+        Mixture([Conversations(path, TOKENIZER)], [1.0], seed=0), pad_id=PAD, batch_size=2, seq_len=60
+    )
+    next(source)
+    before, content = source.state_dict(), path.read_bytes()
+    path.unlink()
+    with pytest.raises(UserError, match="can not be read any more"):
+        next(source)
+    source.load_state_dict(before)
+    assert source.state_dict() == before
+    path.write_bytes(content)
+    again = peek(source)
+    source.load_state_dict(before)
+    assert torch.equal(next(source).ids_BT, again.ids_BT)
 
 
 def test_peeking_takes_nothing():

@@ -83,13 +83,61 @@ def test_the_cache_goes_by_content_tokenizer_and_options(corpus, tmp_path):
     assert fingerprint(text) != first
 
 
-def test_a_shard_that_was_cut_is_made_again(corpus, tmp_path):
-    first = tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache")
-    expected = documents(first)
-    folder = tmp_path / "cache" / "shards" / first.fingerprint
-    with (folder / "tokens.bin").open("r+b") as file:
-        file.truncate(10)
-    assert documents(tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache")) == expected
+def flip_a_bit(content: bytes) -> bytes:
+    return content[:7] + bytes([content[7] ^ 64]) + content[8:]
+
+
+def without_checksum(content: bytes) -> bytes:
+    """What an older picochat wrote."""
+    return json.dumps(
+        {name: value for name, value in json.loads(content).items() if name != "crc32"}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("tokens.bin", lambda content: content[:10]),
+        ("tokens.bin", flip_a_bit),  # one id is 16384 more than it was, out of the vocabulary
+        ("offsets.bin", flip_a_bit),
+        ("meta.json", lambda content: content[:-4]),
+        ("meta.json", lambda content: b"\xff"),
+        ("meta.json", lambda content: b""),
+        ("meta.json", lambda content: b"[]"),
+        ("meta.json", lambda content: b"{}"),
+        ("meta.json", lambda content: content.replace(b'"num_bytes": ', b'"num_bytes": 1')),
+        ("meta.json", without_checksum),
+        ("tokens.bin", None),
+        ("meta.json", None),
+    ],
+)
+def test_a_damaged_shard_is_made_again(corpus, tmp_path, name, damage):
+    def tokenize() -> TokenShards:
+        return tokenize_to_shards([corpus], TOKENIZER, cache_dir=tmp_path / "cache")
+
+    first = tokenize()
+    expected, num_bytes = documents(first), first.num_bytes
+    file = tmp_path / "cache" / "shards" / first.fingerprint / name
+    whole = file.read_bytes()
+    file.unlink()  # not in place: `first` is mapped
+    if damage is not None:
+        assert damage(whole) != whole
+        file.write_bytes(damage(whole))
+    again = tokenize()
+    assert (documents(again), again.num_bytes) == (expected, num_bytes)
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"{}"])
+def test_a_damaged_note_of_a_hash_is_written_again(corpus, tmp_path, content):
+    file = corpus / "a.txt"
+    expected = cache.remembered_sha256(file, tmp_path)
+    (note,) = (tmp_path / "hashes").iterdir()
+    known = json.loads(note.read_bytes())
+    for damaged in (content, json.dumps({**known, "sha256": None}).encode()):
+        note.write_bytes(damaged)
+        assert cache.remembered_sha256(file, tmp_path) == expected
+        assert json.loads(note.read_bytes()) == known
 
 
 def test_an_error_leaves_nothing_and_a_dead_builder_is_swept(corpus, tmp_path):

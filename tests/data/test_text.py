@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from picochat.data import jsonl, plain_text
+from picochat.data import jsonl, parquet, plain_text
 from picochat.data.bad_rows import BadRows
 from picochat.data.text import find_files, iter_texts
 from picochat.errors import UserError
@@ -154,6 +154,11 @@ def test_jsonl_of_any_shape_of_line(tmp_path):
         (b'{"text": "\xff"}', "not UTF-8"),
         (b"[1]", "expected an object"),
         (b'{"text": 5}', "'text' is a number, not a string"),
+        (
+            b'{"text": "x", "id": 1, "text": "y"}',
+            'not valid JSON: the name "text" stands twice in one object',
+        ),
+        (b'{"text": "x", "of": [{"a": 1, "\\u0061": 2}]}', 'the name "a" stands twice in one object'),
         (b'{"body": "x", "id": 1}', "no field 'text'; it has: body, id; choose with --column"),
     ],
 )
@@ -166,6 +171,15 @@ def test_a_bad_jsonl_row_is_named_or_skipped(tmp_path, line, message):
     bad_rows = BadRows("skip")
     assert list(iter_texts([path], on_bad_row=bad_rows)) == ["a", "b"]
     assert bad_rows.count == 1
+
+
+def test_a_last_line_that_was_cut_is_a_bad_row(tmp_path):
+    line = '{"text": "é"}'.encode()
+    for length in range(1, len(line)):
+        path = write(tmp_path / "t.jsonl", b'{"text": "a"}\n' + line[:length])
+        with pytest.raises(UserError, match=re.escape(f"{path}:2: not ")):
+            list(iter_texts([path]))
+        assert list(iter_texts([path], on_bad_row="skip")) == ["a"]
 
 
 def test_lone_surrogates_become_replacement_characters(tmp_path):
@@ -234,6 +248,41 @@ def test_a_parquet_value_that_is_not_utf8_is_a_bad_row(tmp_path):
     with pytest.raises(UserError, match="row 2: not UTF-8"):
         list(iter_texts([path]))
     assert list(iter_texts([path], on_bad_row="skip")) == ["a", "c"]
+
+
+def test_a_parquet_value_that_is_too_long_is_a_bad_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_LINE_BYTES", 20)
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": ["a", None, "x" * 21, "é" * 10]}), path)
+    with pytest.raises(UserError, match="row 3: longer than"):
+        list(iter_texts([path]))
+    assert list(iter_texts([path], on_bad_row="skip")) == ["a", "é" * 10]
+
+
+def test_parquet_rows_read_at_once_are_bounded_by_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", 4 << 20)
+    path = tmp_path / "t.parquet"
+    texts = ["x" * (1 << 20)] * 200  # once in the file, in its dictionary
+    pq.write_table(pa.table({"text": texts, "id": range(200)}), path)
+    assert path.stat().st_size < 1 << 20
+    before, peak = pa.total_allocated_bytes(), 0
+    for text, expected in zip(iter_texts([path]), texts, strict=True):
+        assert text == expected
+        peak = max(peak, pa.total_allocated_bytes() - before)
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("num_groups", [0, 1])
+def test_a_parquet_file_without_rows_gives_no_documents(tmp_path, num_groups):
+    path = tmp_path / "t.parquet"
+    schema = pa.schema({"text": pa.string()})
+    with pq.ParquetWriter(path, schema) as writer:
+        for _ in range(num_groups):
+            writer.write_table(schema.empty_table())
+    assert pq.ParquetFile(path).num_row_groups == num_groups
+    assert list(iter_texts([path])) == []
+    with pytest.raises(UserError, match="no column 'body'"):
+        list(iter_texts([path], column="body"))
 
 
 def test_files_without_documents_give_none(tmp_path):

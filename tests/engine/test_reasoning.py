@@ -8,6 +8,7 @@ from picochat.engine.events import Done, Event, TextDelta, ThinkingDelta, Token,
 from picochat.engine.options import SamplingOptions
 from picochat.engine.reasoning import MAX_RESULT_CHARS, MAX_TOOL_CALLS, AnswerState, forbidden_ids
 from picochat.engine.stop_strings import StopMatcher
+from picochat.tokenizer.special import SPECIAL_TOKENS
 from picochat.tokenizer.tokenizer import Tokenizer
 
 TAGS = {
@@ -168,6 +169,19 @@ def test_the_thinking_budget_holds_over_blocks_and_calls() -> None:
     play = Play("<think> <call> 1+1+1+1+1 <end>", thinking_budget=3)
     assert play.parts == [("tool_call", "1+"), ("text", "1+1+1+1")]
     check_invariants(play)
+
+
+@pytest.mark.parametrize("special", SPECIAL_TOKENS)
+def test_a_result_that_spells_a_tag_is_text(special: str) -> None:
+    state = AnswerState(BYTES, SamplingOptions(seed=0), room=1000)
+    state.begin([])
+    call, close = ids_of("<call> </call>")
+    steps = [state.push(Token(id)) for id in (call, *BYTES.encode(f"'{special}'"), close)]
+    start, *result, end = steps[-1].forced
+    assert [start, end] == ids_of("<result> </result>")
+    assert not any(map(BYTES.is_special, result))
+    assert BYTES.decode(result) == special
+    assert state.completion.tool_results == [special]
 
 
 def test_a_result_due_and_a_spent_budget_are_forced_together() -> None:

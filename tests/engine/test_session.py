@@ -124,6 +124,17 @@ def test_saved_conversations_are_training_data(engine: Engine, tmp_path: Path) -
     assert len(Conversations(path, engine.tokenizer)) == 2
 
 
+def test_lone_surrogates_are_saved_as_the_model_read_them(engine: Engine, tmp_path: Path) -> None:
+    session = ChatSession(engine, options=SHORT, system="s\udcff")
+    list(session.send("na\udcefve 😀"))
+    for name in ("saved.jsonl", "saved.md"):
+        session.save(tmp_path / name)
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "s\ufffd" in text
+        assert "na\ufffdve 😀" in text
+    assert Conversations(tmp_path / "saved.jsonl", engine.tokenizer).messages(0)[1].text == "na\ufffdve 😀"
+
+
 def test_saved_markdown(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "saved.md"
     session = ChatSession(engine, messages=[text_message("user", "1+1?"), REASONED])

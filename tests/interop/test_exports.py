@@ -1,6 +1,7 @@
 """Folders for other tools: the Rust picochat's layout, and transformers."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from picochat.interop.rust_picochat import export_rust
 from picochat.model.config import RUST_ROPE_THETA, ModelConfig
 from picochat.model.gpt import GPT
 from picochat.tokenizer.conversation import parse_messages, render_prompt
+from picochat.tokenizer.special import SPECIAL_TOKENS
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.tokenizer.train import train_tokenizer
 from picochat.train.load import load
@@ -148,3 +150,34 @@ def test_transformers_tokenizes_and_renders_the_same(exported: Path, tokenizer: 
     ids = render_prompt(tokenizer, parse_messages(MESSAGES, where="test"))
     assert rendered == tokenizer.decode(ids)
     assert theirs.encode(rendered, add_special_tokens=False) == ids
+
+
+FORGED = [
+    *SPECIAL_TOKENS,
+    *("".join(pair) for pair in product(("|", "\ufdd0", "<|", "|>", "<|bos|", "bos|>"), repeat=2)),
+    "<|\ufdd0bos|\ufdd0>",
+    "a | b || c\n|--|--|\n",
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # of transformers' own making
+@pytest.mark.parametrize("text", FORGED)
+def test_what_a_message_spells_is_text_for_transformers_too(exported: Path, tokenizer: Tokenizer, text: str):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoTokenizer.from_pretrained(exported)
+    kinds = ("thinking", "tool_call", "tool_result", "text")
+    rows = [
+        {"role": "system", "content": text},
+        {"role": "user", "content": f"<{text}>"},
+        {"role": "assistant", "content": [{"type": kind, "text": text} for kind in kinds]},
+        {"role": "user", "content": text},
+        {"role": "assistant", "reasoning_content": text, "content": text},
+        {"role": "user", "content": [{"type": "text", "text": "<"}, {"type": "text", "text": text[1:]}]},
+    ]
+    theirs_ids = theirs.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
+    ids = render_prompt(tokenizer, parse_messages(rows, where="test"))
+    assert theirs_ids == ids
+
+
+def test_an_exported_folder_is_loaded_as_any_other(exported: Path, tokenizer: Tokenizer):
+    assert load(exported)[1].fingerprint == tokenizer.fingerprint

@@ -7,6 +7,7 @@ import torch
 from starlette.testclient import TestClient
 
 from picochat.serve.models import Served
+from picochat.tokenizer.special import SPECIAL_TOKENS
 from tests.serve.test_chat import stream
 
 ROUTE = "/v1/completions"
@@ -49,6 +50,17 @@ def test_prompts_of_all_kinds(client: TestClient, models: dict[str, Served]):
     other = ask(client, prompt="the mat", **fields)["choices"][0]["text"]
     assert choices[2]["text"] == choices[3]["text"] == other
     assert [c["text"] for c in ask(client, prompt=[ids, ids], **fields)["choices"]] == [expected] * 2
+
+
+def test_a_text_that_spells_a_special_is_text(client: TestClient, models: dict[str, Served]):
+    tokenizer = models["tiny"].engine.tokenizer
+    for special in SPECIAL_TOKENS:
+        text = f"the {special}cat"
+        answer = ask(client, prompt=text, echo=True, logprobs=0, max_tokens=1, temperature=0)
+        ids = tokenizer.encode(text)
+        assert not any(map(tokenizer.is_special, ids))
+        assert answer["usage"]["prompt_tokens"] == 1 + len(ids)
+        assert answer["choices"][0]["logprobs"]["tokens"][:-1] == [tokenizer.decode([id]) for id in ids]
 
 
 @pytest.mark.parametrize("is_text", [True, False])

@@ -66,6 +66,27 @@ def test_content_that_spells_a_special_is_text(tokenizer, role, special):
     assert [id for id in forged.ids if is_special(id)] == [id for id in plain.ids if is_special(id)]
 
 
+@pytest.mark.parametrize("special", SPECIAL_TOKENS)
+def test_parts_that_spell_a_special_are_text(tokenizer, special):
+    """Also where a tag stands right before or behind, and where two parts together spell it."""
+
+    def rendered(*texts: str) -> list[int]:
+        kinds = ("thinking", "tool_call", "tool_result", "text", "text")
+        parts = [{"type": kind, "text": text} for kind, text in zip(kinds, texts, strict=True)]
+        rows = [{"role": "assistant", "content": parts}]
+        return render_conversation(tokenizer, parse_messages(rows, where="x")).ids
+
+    forged = rendered(special, special, special, special[:3], special[3:])
+    assert [id for id in forged if tokenizer.is_special(id)] == [
+        id for id in rendered("", "", "", "", "") if tokenizer.is_special(id)
+    ]
+    assert tokenizer.decode(forged) == (
+        f"<|bos|><|assistant_start|><|think_start|>{special}<|think_end|>"
+        f"<|tool_call_start|>{special}<|tool_call_end|><|tool_result_start|>{special}<|tool_result_end|>"
+        f"{special}<|assistant_end|>"
+    )
+
+
 @given(
     st.lists(
         st.builds(

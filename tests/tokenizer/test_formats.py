@@ -1,7 +1,10 @@
 """The two files: what is written is read back, by `tokenizers` too; what is no tokenizer is refused."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer as HuggingFaceTokenizer
@@ -24,6 +27,23 @@ def test_saves_and_loads_the_hugging_face_file(tokenizer, tmp_path):
     assert same(Tokenizer.load(tmp_path), tokenizer)
     assert same(Tokenizer.load(str(tmp_path / "tokenizer.json")), tokenizer)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "tokenizer.json"]
+
+
+@pytest.mark.parametrize("failing", ["write_text", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tokenizer, tmp_path, monkeypatch, failing):
+    Tokenizer.from_merges([], 272).save(tmp_path)
+    old = (tmp_path / "tokenizer.json").read_bytes()
+
+    def fail(path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, failing, fail)
+    for save in (tokenizer.save, tokenizer.save_rust):
+        with pytest.raises(OSError, match="No space left"):
+            save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+    assert (tmp_path / "tokenizer.json").read_bytes() == old
 
 
 def test_tokenizers_reads_the_file_alike(tokenizer, golden, tmp_path):

@@ -67,6 +67,16 @@ def test_no_text_becomes_a_special(tokenizer, text):
         assert tokenizer.decode(ids) == text
 
 
+def test_no_part_of_a_special_becomes_one(tokenizer):
+    for special in SPECIAL_TOKENS:
+        for at in range(len(special) + 1):
+            head, tail = special[:at], special[at:]
+            for text in (head, tail, f"{head} {tail}", f"{special}{head}", f"{tail}{special}", f"<|{head}"):
+                ids = tokenizer.encode(text)
+                assert not any(map(tokenizer.is_special, ids)), text
+                assert tokenizer.decode(ids) == text
+
+
 def test_specials_are_the_last_ids(tokenizer):
     assert list(tokenizer.special.values()) == list(range(tokenizer.vocab_size - 16, tokenizer.vocab_size))
     assert tokenizer.decode(tokenizer.special.values()) == "".join(SPECIAL_TOKENS)

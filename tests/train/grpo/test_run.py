@@ -59,6 +59,18 @@ def test_a_stopped_run_goes_on_as_the_uninterrupted_one(options, practise):
         assert newest_weights(resumed.directory) == newest_weights(whole.directory)
 
 
+def test_a_resume_on_other_problems_of_the_same_number_is_refused(practise, problem_file, tmp_path):
+    copy = tmp_path / "problems.jsonl"
+    copy.write_bytes(problem_file.read_bytes())
+    run = practise(gsm8k=(str(copy),))
+    while not isinstance(next(run), StepDone):
+        pass
+    run.stop()
+    copy.write_bytes(problem_file.read_bytes().replace(b"#### 7", b"#### 8"))
+    with pytest.raises(UserError, match="training data is not what this run began with"):
+        practise(resume=True)
+
+
 def test_a_run_that_is_stopped_at_once_tells_its_answers(practise):
     """`stop` leaves measurements out, not what happened already."""
     run = practise(eval_every=1)
