@@ -5,10 +5,15 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 # Before torch is imported: tests are tiny, and several threads only make them slower and less exact.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A machine that does other things is no failure.
+hypothesis.settings.register_profile("picochat", deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "picochat")
 
 LOOPBACK = ("127.", "::1", "localhost")
 

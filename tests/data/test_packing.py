@@ -35,7 +35,7 @@ LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=40).filter(any)
 
 
 @given(LENGTHS, st.integers(1, 24), st.integers(0, 3), st.sampled_from([1, 2, 5, 256]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_token_stands_once_per_epoch_and_is_a_target_there(lengths, seq_len, seed, look_ahead):
     num_epochs = 3
     with pytest.MonkeyPatch.context() as patch:
@@ -63,7 +63,7 @@ def test_every_token_stands_once_per_epoch_and_is_a_target_there(lengths, seq_le
 
 
 @given(LENGTHS, st.integers(1, 24))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_pieces_begin_with_bos_and_are_cut_only_at_the_end_of_a_row(lengths, seq_len):
     source = pack(lengths, seq_len=seq_len)
     starts = set(source.shards.offsets_M.tolist())
@@ -117,7 +117,7 @@ def test_look_ahead_cuts_far_fewer_documents_than_concatenation():
 
 
 @given(LENGTHS, st.integers(1, 24), st.integers(1, 3), st.integers(0, 25), st.sampled_from([2, 256]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_restored_position_gives_the_identical_stream(lengths, seq_len, batch_size, num_before, look_ahead):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "LOOK_AHEAD", look_ahead)

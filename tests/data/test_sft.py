@@ -164,7 +164,7 @@ SIZES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, ma
 
 
 @given(SIZES, st.sampled_from([2, 8, 128]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_conversations_are_whole_and_loss_is_on_their_answers_only(sizes, look_ahead):
     items = [conversation(number, *size) for number, size in enumerate(sizes, start=1)]
     with pytest.MonkeyPatch.context() as patch:
@@ -222,7 +222,7 @@ def test_one_without_an_answer_in_the_row_is_not_used():
 
 
 @given(st.integers(0, 12), st.integers(1, 3), st.sampled_from([2, 128]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_restored_position_gives_the_identical_stream(num_before, batch_size, look_ahead):
     items = [conversation(number, number * 7 % 19, 1 + number * 5 % 23) for number in range(1, 60)]
     with pytest.MonkeyPatch.context() as patch:

@@ -285,7 +285,6 @@ def test_stop_strings_look_at_visible_text_only() -> None:
     assert play.text() == "STOP"
 
 
-@settings(deadline=None)
 @given(
     pieces=st.lists(st.text("abc", min_size=1, max_size=4), max_size=12),
     stops=st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=3),
@@ -329,7 +328,7 @@ def test_an_answer_that_the_prompt_begins_is_taken_up(prompt, script, parts) -> 
     assert play.parts == parts
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     ids=st.lists(st.one_of(st.integers(0, 255), st.integers(256, 271)), max_size=80),
     max_tokens=st.integers(1, 60),

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from picochat.engine.options import SamplingOptions
@@ -84,7 +84,6 @@ def test_draws_follow_the_definition(name: str) -> None:
     assert chi_square < limit
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 1000),
     size=st.integers(2, 40),

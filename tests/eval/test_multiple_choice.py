@@ -185,7 +185,7 @@ def test_batch_size_and_order_change_nothing(scoring):
             assert record.logprobs == pytest.approx(first.logprobs, rel=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_likelihood_equals_the_definition(data: st.DataObject):
     model = random_model(272)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
@@ -22,7 +22,6 @@ def definition(tokenizer) -> HuggingFaceTokenizer:
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_equals_the_definition_on_any_text(tokenizer, definition, text):
     assert tokenizer.encode(text) == definition.encode(text).ids
 

@@ -1,7 +1,7 @@
 """Rendering: where specials stand, and which ids the assistant has to produce."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from picochat.tokenizer.conversation import Message, Part, parse_messages, render_conversation, render_prompt
@@ -97,7 +97,6 @@ def test_parts_that_spell_a_special_are_text(tokenizer, special):
         max_size=5,
     ).map(tuple)
 )
-@settings(deadline=None)
 def test_only_the_assistants_own_ids_are_learned(tokenizer, parts):
     rendered = render_conversation(tokenizer, [Message(role="assistant", parts=parts)])
     assert len(rendered.ids) == len(rendered.mask)

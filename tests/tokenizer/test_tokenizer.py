@@ -4,7 +4,7 @@ import pickle
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from picochat.errors import UserError
@@ -51,7 +51,6 @@ def test_decodes_as_the_rust_picochat(tokenizer, golden):
 
 
 @given(st.one_of(st.text(), TRICKY_TEXT))
-@settings(deadline=None)
 def test_decode_undoes_encode(tokenizer, text):
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -60,7 +59,6 @@ def test_decode_undoes_encode(tokenizer, text):
 
 
 @given(st.lists(st.one_of(st.sampled_from(SPECIAL_TOKENS), st.text(max_size=3))).map("".join))
-@settings(deadline=None)
 def test_no_text_becomes_a_special(tokenizer, text):
     for ids in (tokenizer.encode(text), *tokenizer.encode_batch([text])):
         assert all(id < tokenizer.special["<|bos|>"] for id in ids)
@@ -121,7 +119,6 @@ def test_an_id_outside_of_the_vocabulary_is_named(tokenizer, id):
 
 
 @given(st.lists(st.integers(0, 339)))
-@settings(deadline=None)
 def test_stream_gives_what_decode_gives(tokenizer, ids):
     stream = tokenizer.stream()
     assert "".join([*map(stream.push, ids), stream.flush()]) == tokenizer.decode(ids)

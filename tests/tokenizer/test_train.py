@@ -61,7 +61,7 @@ def test_stops_early_as_the_rust_picochat(golden, tmp_path):
 
 
 @given(st.text("ab1 \n", max_size=80))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_learns_by_the_rule_in_texts_full_of_ties_and_repeats(text):
     assert learned([text], 30) == merges_by_the_rule(text, 30)
 
