@@ -3,18 +3,21 @@
 import atexit
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from picochat.errors import UserError
 from picochat.model.gpt import GPT
 from picochat.optim.division import Piece
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 LONGEST_WAIT = timedelta(days=1)
 """How long a rank waits for its peers, for instance while the first one writes samples. A peer that died is
@@ -151,11 +154,22 @@ def _leave() -> None:
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """Return all rows of a weight that may be sharded. If it is, every rank has to call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_sharded(tensor) else tensor
 
 
 def copy_whole_(own: torch.Tensor, source: torch.Tensor) -> None:
     """Copy a whole tensor into one that may be sharded; all ranks have the same `source`."""
-    if isinstance(own, DTensor):
+    if _is_sharded(own):
+        from torch.distributed.tensor import distribute_tensor
+
         source = distribute_tensor(source.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
     own.copy_(source)
+
+
+def _is_sharded(tensor: torch.Tensor) -> "TypeGuard[DTensor]":
+    # To import the class takes most of a second, which a run that shards nothing need not wait for.
+    if "torch.distributed.tensor" not in sys.modules:
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)
