@@ -198,11 +198,11 @@ SLOW = """
 import os, sys, time
 from picochat.train import run as run_module
 from picochat.train.pretrain import pretrain
-load_weights = run_module.load_weights
+restore = run_module.restore
 def slow(*args):
     time.sleep(3 * (os.environ["RANK"] == "1"))  # it reads what the run was like after this
-    load_weights(*args)
-run_module.load_weights = slow
+    return restore(*args)
+run_module.restore = slow
 run = pretrain(run="a", runs_dir=sys.argv[1], resume=True, lr=0.01)
 print(run.trainer.lr_scale)
 run.close()
