@@ -45,8 +45,9 @@ def model() -> GPT:
         )
     )
     initialize(model, seed=0)
+    generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        torch.nn.init.uniform_(parameter, -0.3, 0.3)
+        torch.nn.init.uniform_(parameter, -0.3, 0.3, generator=generator)
     return model.requires_grad_(False)
 
 
