@@ -173,7 +173,7 @@ class GroupedOptimizer:
         return state
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Copy a saved state in; a missing or extra tensor is an error that names it."""
+        """Copy a saved state in; a missing, extra or mis-shaped tensor is an error that names it."""
         own: dict[str, tuple[torch.Tensor, torch.Size, slice]] = {}
         for name, buffer in self.muon.items():
             shape, rows = self.division.parameters[name].shape, self.division.rows(name)
@@ -187,9 +187,9 @@ class GroupedOptimizer:
         if different:
             raise UserError(f"optimizer state does not fit the model: {different[0]} is on one side only")
         for name, (tensor, shape, rows) in own.items():
-            if state[name].numel() != shape.numel():
+            if state[name].shape != shape:
                 raise UserError(
                     f"optimizer state does not fit the model: {name} has shape {list(state[name].shape)}, "
                     f"not {list(shape)}"
                 )
-            tensor.copy_(state[name].reshape(shape)[rows])
+            tensor.copy_(state[name][rows])

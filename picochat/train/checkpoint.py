@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from picochat.errors import UserError
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.model.int8 import is_int8, with_int8_layers
+from picochat.optim.groups import GroupedOptimizer
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.run_dir import RunDir, naming, read_object, write_json
+from picochat.train.run_dir import CHECKPOINT_FILES, RunDir, naming, read_json, read_object, write_json
 from picochat.train.world import copy_whole_
+
+RESUMED_FILES = (*CHECKPOINT_FILES, "optimizer.safetensors", "state.json")
+"""What a run needs to go on."""
 
 
 def _sha256(path: Path) -> str:
@@ -49,21 +55,26 @@ def save_checkpoint(
     weights: those of `model` if it is divided among ranks and so does not have them itself.
 
     Raises:
+        UserError: a tensor holds NaN or infinity; nothing is written.
         OSError: the disk is full, may not be written to, or holds a checkpoint at `path` already.
     """
+    weights = _on_cpu(model.state_dict() if weights is None else weights)
+    moments = None if optimizer is None else _on_cpu(optimizer)
+    if name := not_finite({**weights, **(moments or {})}):
+        raise UserError(
+            f"{path}: not saved, since {name} holds NaN or infinity; go on from the checkpoint before, with "
+            "--resume and a lower --lr"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         with naming(path):
-            weights = model.state_dict() if weights is None else weights
-            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
             save_file(weights, temporary / "model.safetensors")
             model.config.save(temporary / "config.json")
             tokenizer.save(temporary / "tokenizer.json")
-            if optimizer is not None:
-                moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
+            if moments is not None:
                 save_file(moments, temporary / "optimizer.safetensors")
             if state is not None:
                 write_json(temporary / "state.json", state)
@@ -82,6 +93,15 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _on_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the name of the first tensor that holds NaN or infinity."""
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+
+
 def _temporary(path: Path) -> Path:
     """Return the name of a checkpoint that is not there yet, or no longer."""
     return path.with_name(f".{path.name}.tmp-{os.getpid()}")
@@ -90,7 +110,15 @@ def _temporary(path: Path) -> Path:
 def remove_checkpoint(path: Path) -> None:
     """Delete a checkpoint such that a crash meanwhile does not leave a part of it under its name."""
     path.rename(_temporary(path))
-    shutil.rmtree(_temporary(path))
+    _delete(_temporary(path))
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder, or the link that stands in its place: what that leads to is not the run's."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def prune(run: RunDir, keep: int) -> None:
@@ -105,26 +133,38 @@ def prune(run: RunDir, keep: int) -> None:
 def set_aside(path: Path) -> Path:
     """Rename a damaged checkpoint so that it counts no longer; return its new name."""
     aside = path.with_name(f"{path.name}.damaged")
-    if aside.exists():
-        shutil.rmtree(aside)
+    if aside.exists() or aside.is_symlink():
+        _delete(aside)
     return path.rename(aside)
 
 
 def sweep(run: Path) -> None:
     """Remove what a killed process left in the folder of a run."""
     for leftover in (run / "checkpoints").glob(".step-*.tmp-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        with suppress(OSError):
+            _delete(leftover)
     for name in ("run.json", "status.json"):
         for leftover in run.glob(f".{name}.*.tmp"):
             leftover.unlink()
 
 
-def verify(path: Path) -> None:
-    """Raise `UserError` naming the file if one of the manifest's files is missing or was changed."""
+def verify(path: Path, needed: Sequence[str] = CHECKPOINT_FILES) -> None:
+    """Raise `UserError` naming the file if one is missing, was changed, or is needed but not in the manifest.
+
+    A file may be a link that leads out of the folder, as in the cache of Hugging Face: what it leads to has
+    to have the checksum.
+    """
     manifest = path / "MANIFEST.json"
     if not manifest.is_file():
         return
-    for name, digest in read_object(manifest, "sha256")["sha256"].items():
+    digests = read_object(manifest, "sha256")["sha256"]
+    missing = [name for name in needed if not isinstance(digests, dict) or name not in digests]
+    if missing:
+        raise UserError(
+            f"{manifest}: does not list {', '.join(missing)}, so the checkpoint is damaged; use an earlier "
+            "one"
+        )
+    for name, digest in digests.items():
         file = path / name
         if not file.is_file():
             raise UserError(f"{file}: is missing, so the checkpoint is damaged; use an earlier one")
@@ -139,7 +179,12 @@ def newest_valid(run: RunDir) -> tuple[Path, dict[Path, str]]:
         try:
             if not (path / "MANIFEST.json").is_file():
                 raise UserError(f"{path / 'MANIFEST.json'}: is missing, so the checkpoint is damaged")
-            verify(path)
+            verify(path, RESUMED_FILES)
+            for name in ("model.safetensors", "optimizer.safetensors"):
+                if tensor := not_finite(load_tensors(path / name)):
+                    raise UserError(
+                        f"{path / name}: {tensor} holds NaN or infinity, so the checkpoint is damaged"
+                    )
         except UserError as error:
             problems[path] = str(error)
             continue
@@ -172,6 +217,17 @@ def load_weights(model: GPT, path: Path) -> None:
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise UserError(f"{path}: {name} holds {tensor.dtype}, not {own[name].dtype}")
         copy_whole_(own[name], tensor)
+
+
+def restore(path: Path, model: GPT, optimizer: GroupedOptimizer) -> dict[str, Any]:
+    """Copy the weights and moments of a run's checkpoint in; return its state.json."""
+    load_weights(model, path / "model.safetensors")
+    moments = path / "optimizer.safetensors"
+    try:
+        optimizer.load_state_dict(load_tensors(moments))
+    except UserError as error:
+        raise UserError(f"{moments}: {error}") from error
+    return read_json(path / "state.json")
 
 
 def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> tuple[GPT, Tokenizer]:

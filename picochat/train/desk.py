@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Literal, TypeVar
 
+from picochat.errors import UserError
 from picochat.train.events import Event, StepDone
 from picochat.train.history import History
 from picochat.train.run import Run
@@ -245,8 +246,14 @@ class Desk:
             run.close()
             shutil.rmtree(run.directory.path)
         elif not self._is_over and run.trainer.is_sound:
-            for event in run.stop():
-                self._publish(event)
+            try:
+                for event in run.stop():
+                    self._publish(event)
+            except UserError as error:
+                if run.trainer.is_sound:
+                    raise
+                # Spoiled weights can not be saved, now or later: the checkpoint before is what there is.
+                self._publish(error=error)
         run.close()
         self.run = None
 

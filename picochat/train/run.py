@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,26 +13,10 @@ import filelock
 from picochat.errors import UserError
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.changes import Changes
-from picochat.train.checkpoint import (
-    load_tensors,
-    load_weights,
-    newest_valid,
-    prune,
-    save_checkpoint,
-    set_aside,
-    sweep,
-)
+from picochat.train.checkpoint import newest_valid, prune, restore, save_checkpoint, set_aside, sweep
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
-from picochat.train.run_dir import (
-    PROBE_SECONDS,
-    RunDir,
-    State,
-    naming,
-    open_for_append,
-    read_json,
-    write_json,
-)
+from picochat.train.run_dir import PROBE_SECONDS, RunDir, State, naming, open_for_append, write_json
 from picochat.train.run_info import run_info
 from picochat.train.trainer import Trainer, Vote
 from picochat.train.world import whole
@@ -118,7 +103,8 @@ class Run:
                 raise StopIteration
             self._obey()
             must_wait = self.waits and "pause" in self._agreed and "stop" not in self._agreed
-            event = self._wait() if must_wait else self._advance()
+            with self._telling_failure():
+                event = self._wait() if must_wait else self._advance()
             if event is not None:
                 return event
 
@@ -126,7 +112,8 @@ class Run:
         """Do the next thing that is due besides steps: a measurement, samples, a save. None if nothing is."""
         while self._pending:
             # Taken off only when done: an interrupt must not lose a measurement or a save.
-            event = self._write(self._pending[0]())
+            with self._telling_failure():
+                event = self._write(self._pending[0]())
             self._pending.popleft()
             if event is not None:
                 return event
@@ -204,15 +191,6 @@ class Run:
                 self._agreed = self.trainer.vote(self.wants)
         return event
 
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Let status.json say why the run can not go on."""
-        try:
-            yield
-        except UserError as error:
-            self._set_state("failed", message=str(error))
-            raise
-
     def _grant(self, vote: Vote) -> None:
         self.wants.discard(vote)
         self._agreed.discard(vote)
@@ -235,8 +213,7 @@ class Run:
                 self.changes.repeat(change)
                 return change
             trainer.votes = set(self.wants)
-            with self._failing():
-                next(trainer)
+            next(trainer)
         assert trainer.last is not None
         self._write(trainer.last)
         self._plan(trainer.last)
@@ -271,8 +248,12 @@ class Run:
         if self.evaluate is None:
             return None
         began = time.perf_counter()
-        with self._failing():
-            metrics = self.evaluate()
+        metrics = self.evaluate()
+        if bad := [f"{name} {value:g}" for name, value in metrics.items() if not math.isfinite(value)]:
+            raise UserError(
+                f"step {self.trainer.step}: validation gives {', '.join(bad)}; resume from the newest "
+                "checkpoint with a lower --lr"
+            )
         self.score = next(iter(metrics.values()))
         return EvalDone(step=self.trainer.step, metrics=metrics, seconds=time.perf_counter() - began)
 
@@ -299,14 +280,18 @@ class Run:
         path = self.directory.path / "checkpoints" / f"step-{step:08d}"
         state = {"stage": self.stage, "score": self.score, "trainer": self.trainer.state_dict()}
         if not path.exists():
-            save_checkpoint(
-                path,
-                model=self.model,
-                weights=weights,
-                tokenizer=self.tokenizer,
-                optimizer=moments,
-                state=state,
-            )
+            try:
+                save_checkpoint(
+                    path,
+                    model=self.model,
+                    weights=weights,
+                    tokenizer=self.tokenizer,
+                    optimizer=moments,
+                    state=state,
+                )
+            except UserError:
+                self.trainer.poison()  # they hold what is no number
+                raise
         prune(self.directory, self.options.keep)
         self._saved_step = step
         return Saved(step=step, path=str(path), seconds=time.perf_counter() - began)
@@ -364,9 +349,7 @@ class Run:
                 self.notes.append(
                     f"{problem}; set aside as {set_aside(damaged).name}, going on from {path.name}"
                 )
-        load_weights(self.model, path / "model.safetensors")
-        self.trainer.optimizer.load_state_dict(load_tensors(path / "optimizer.safetensors"))
-        state = read_json(path / "state.json")
+        state = restore(path, self.model, self.trainer.optimizer)
         self.trainer.load_state_dict(state["trainer"])
         self.score = state["score"]
         self._saved_step = self.trainer.step
@@ -374,6 +357,14 @@ class Run:
         if (change := self.changes.restore(self.directory, stored)) is not None:
             self.changes.apply(change)
             self._pending.append(lambda: change)
+
+    @contextlib.contextmanager
+    def _telling_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            self._set_state("failed", message=str(error))
+            raise
 
     def _set_state(self, state: State, *, message: str | None = None) -> None:
         self.state = state

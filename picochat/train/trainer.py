@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, NoReturn, Protocol, get_args
 
 import torch
 
@@ -17,7 +17,7 @@ from picochat.model.gpt import GPT
 from picochat.optim.groups import GroupedOptimizer
 from picochat.optim.schedule import Schedule
 from picochat.train.events import StepDone
-from picochat.train.world import World
+from picochat.train.world import World, local
 
 Vote = Literal["stop", "pause", "checkpoint"]
 VOTES: tuple[Vote, ...] = get_args(Vote)
@@ -25,6 +25,10 @@ VOTES: tuple[Vote, ...] = get_args(Vote)
 
 class NonFiniteError(UserError):
     """The loss or the gradient is not a number; the weights are still those of the step before."""
+
+
+class SpoiledError(NonFiniteError):
+    """The weights themselves are not numbers, as after an update with spoiled moments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,8 @@ class Trainer:
     """Makes optimizer steps. It does no I/O and calls nobody back.
 
     A step is transactional: an exception before the weights change leaves weights, data position and random
-    state as they were. An exception while they change poisons the trainer; only `load_state_dict` mends it.
+    state as they were. An exception while they change poisons the trainer, as do weights that are found to be
+    no numbers; only `load_state_dict` mends it.
     """
 
     def __init__(
@@ -115,6 +120,10 @@ class Trainer:
         """Whether the weights are those after a step; not if an interrupt came while they changed."""
         return not self._is_poisoned
 
+    def poison(self) -> None:
+        """Make no step more: the weights or the moments were found to be spoiled."""
+        self._is_poisoned = True
+
     def __iter__(self) -> "Trainer":
         return self
 
@@ -130,10 +139,10 @@ class Trainer:
             self._is_poisoned = True
             batch = next(self.batches)
             sums = self._gradients(batch)
-        except BaseException:
+        except BaseException as error:
             self.optimizer.zero_grad()
             self.batches.load_state_dict(before)
-            self._is_poisoned = False
+            self._is_poisoned = isinstance(error, SpoiledError)
             raise
         factor = self.schedule.factor(self.step) * self.lr_scale
         ratios = self._update(factor)
@@ -192,7 +201,8 @@ class Trainer:
     def _refuse_if_poisoned(self) -> None:
         if self._is_poisoned:
             raise RuntimeError(
-                "the last step was interrupted while weights changed; load a checkpoint to go on"
+                "the last step was interrupted while weights changed, or it spoiled them; load a checkpoint "
+                "to go on"
             )
 
     def _gradients(self, batch: Batch) -> dict[str, float]:
@@ -233,13 +243,26 @@ class Trainer:
             first = len(totals) + i * self.world.size
             sums[name] = max(values[first : first + self.world.size])
         if not all(map(math.isfinite, sums.values())):
-            numbers = ", ".join(f"{name} {value:g}" for name, value in sums.items() if name not in VOTES)
-            raise NonFiniteError(
-                f"step {self.step + 1}: {numbers}; the weights are untouched; resume with a lower --lr"
-            )
+            self._refuse(sums)
         if self.clip and sums["grad_norm"] > self.clip:
             torch._foreach_mul_(grads, self.clip / sums["grad_norm"])
         return sums
+
+    def _refuse(self, sums: dict[str, float]) -> NoReturn:
+        """Raise the error that says whether it is the gradient or the weights that are not finite."""
+        numbers = ", ".join(f"{name} {value:g}" for name, value in sums.items() if name not in VOTES)
+        named = dict(self.model.named_parameters())
+        spoiled = torch.stack([(~local(weight).isfinite()).any().float() for weight in named.values()])
+        self.world.sum_(spoiled)
+        for name, is_spoiled in zip(named, spoiled.tolist(), strict=True):
+            if is_spoiled:
+                raise SpoiledError(
+                    f"step {self.step + 1}: {numbers}; an earlier update has spoiled {name}, which holds NaN "
+                    "or infinity; resume from the newest checkpoint with a lower --lr"
+                )
+        raise NonFiniteError(
+            f"step {self.step + 1}: {numbers}; the weights are untouched; resume with a lower --lr"
+        )
 
     def _update(self, factor: float) -> dict[str, float]:
         """Change the weights; every `measure_every` steps return |update| / |weights| of each group."""
@@ -259,7 +282,14 @@ class Trainer:
             squares[i] = torch.stack((sum_of_squares(change, device), sum_of_squares(old, device)))
         self.world.sum_(squares)
         ratios = (squares[:, 0] / squares[:, 1].clamp(min=1e-24)).sqrt().tolist()
-        return {group.name: ratio for group, ratio in zip(optimizer.groups, ratios, strict=True)}
+        named = {group.name: ratio for group, ratio in zip(optimizer.groups, ratios, strict=True)}
+        spoiled = [f"{ratio:g} for {name}" for name, ratio in named.items() if not math.isfinite(ratio)]
+        if spoiled:
+            raise SpoiledError(
+                f"step {self.step + 1}: |update| / |weights| is {', '.join(spoiled)}, so the weights are "
+                "spoiled; resume from the newest checkpoint with a lower --lr"
+            )
+        return named
 
 
 def sum_of_squares(tensors: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:

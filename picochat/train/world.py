@@ -157,6 +157,11 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if _is_sharded(tensor) else tensor
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the rows that this rank has of a weight that may be sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def copy_whole_(own: torch.Tensor, source: torch.Tensor) -> None:
     """Copy a whole tensor into one that may be sharded; all ranks have the same `source`."""
     if _is_sharded(own):

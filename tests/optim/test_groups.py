@@ -1,5 +1,7 @@
 """Which parameter is trained how, learning rates, saved state."""
 
+import re
+
 import pytest
 import torch
 
@@ -133,6 +135,12 @@ def test_a_state_that_does_not_fit_is_named():
         optimizer.load_state_dict({**state, "extra": torch.zeros(1)})
     with pytest.raises(UserError, match=r"adamw\.wte\.weight\.m has shape \[3\], not \[64, 32\]"):
         optimizer.load_state_dict({**state, "adamw.wte.weight.m": torch.zeros(3)})
+    for name in ("adamw.wte.weight.v", "muon.h.0.mlp.c_fc.weight.buf"):
+        turned = state[name].T.contiguous()
+        with pytest.raises(
+            UserError, match=rf"{re.escape(name)} has shape {re.escape(str([*turned.shape]))}"
+        ):
+            optimizer.load_state_dict({**state, name: turned})
 
 
 @pytest.mark.parametrize("name", ["lr", "embedding_lr", "head_lr", "scalar_lr"])

@@ -40,12 +40,21 @@ WORDS = [
     "mats",
 ]
 
+NO_ROWS = slice(0, 0)
+
 
 class RandomBatches:
-    """Batches from a counter; a share of the targets is masked, unevenly over the rows."""
+    """Batches from a counter; a share of the targets is masked, unevenly over the rows, or whole rows are."""
 
-    def __init__(self, *, batch_size: int = 8, seq_len: int = 12, masked: bool = False) -> None:
-        self.shape, self.masked, self.count = (batch_size, seq_len), masked, 0
+    def __init__(
+        self,
+        *,
+        batch_size: int = 8,
+        seq_len: int = 12,
+        masked: bool = False,
+        masked_rows: slice = NO_ROWS,
+    ) -> None:
+        self.shape, self.masked, self.masked_rows, self.count = (batch_size, seq_len), masked, masked_rows, 0
 
     def __next__(self) -> Batch:
         generator = torch.Generator().manual_seed(self.count)
@@ -55,6 +64,7 @@ class RandomBatches:
         if self.masked:
             share_B1 = torch.arange(self.shape[0])[:, None] / self.shape[0]
             targets_BT[torch.rand(self.shape, generator=generator) < share_B1] = IGNORE
+        targets_BT[self.masked_rows] = IGNORE
         return Batch(ids_BT=ids_BT, targets_BT=targets_BT)
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,7 +74,14 @@ class RandomBatches:
         self.count = state["count"]
 
 
-def make_trainer(*, steps: int = 8, masked: bool = False, loss: Any = None, **options: Any) -> Trainer:
+def make_trainer(
+    *,
+    steps: int = 8,
+    masked: bool = False,
+    masked_rows: slice = NO_ROWS,
+    loss: Any = None,
+    **options: Any,
+) -> Trainer:
     """A trainer of 2 layers of width 32. `options` are those of the trainer and of the optimizer."""
     model = GPT(ModelConfig(sequence_len=16, vocab_size=40, n_layer=2, n_head=2, n_kv_head=1, n_embd=32))
     initialize(model, seed=0)
@@ -72,9 +89,9 @@ def make_trainer(*, steps: int = 8, masked: bool = False, loss: Any = None, **op
     groups = build_groups(model, OptimizerOptions(**{n: options.pop(n) for n in names if n in options}))
     return Trainer(
         model,
-        GroupedOptimizer(groups),
+        GroupedOptimizer(groups, peers=options.get("world")),
         Schedule(steps=steps, warmup=2),
-        RandomBatches(masked=masked),
+        RandomBatches(masked=masked, masked_rows=masked_rows),
         loss or CrossEntropy(),
         **options,
     )

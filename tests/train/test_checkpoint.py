@@ -45,8 +45,9 @@ def model() -> GPT:
         )
     )
     initialize(model, seed=0)
+    generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        torch.nn.init.uniform_(parameter, -0.3, 0.3)
+        torch.nn.init.uniform_(parameter, -0.3, 0.3, generator=generator)
     return model.requires_grad_(False)
 
 
@@ -265,8 +266,9 @@ def test_paths_of_any_spelling(folder, tmp_path, model, tokenizer):
 def run(saved: Path, model: GPT, tokenizer: Tokenizer) -> RunDir:
     """A run with checkpoints of steps 3, 6, 9."""
     for step in (6, 9):
+        path = saved.with_name(f"step-{step:08d}")
         save_checkpoint(
-            saved.with_name(f"step-{step:08d}"), model=model, tokenizer=tokenizer, state={"score": None}
+            path, model=model, tokenizer=tokenizer, optimizer={"m": torch.ones(3)}, state={"score": None}
         )
     return RunDir(saved.parents[1])
 

@@ -433,6 +433,27 @@ def test_a_loss_that_is_no_number_can_be_gone_on_from(tmp_path, control):
     until(lambda: RunDir(tmp_path / "a").status()["state"] == "paused")
 
 
+def test_a_run_whose_weights_are_spoiled_can_be_left(tmp_path, control, begin):
+    """It can not be saved, which must not keep its folder from others."""
+    controller = control(tmp_path)
+    rest(controller)
+    controller.step(5)
+    rest(controller)
+
+    def spoil(run: Run) -> None:
+        run.trainer.optimizer.adamw["lm_head.weight"].m[0, 0] = math.nan
+
+    controller.call(spoil).result(LONG)
+    controller.step()  # after which a save is due
+    until(lambda: controller.state == "failed")
+    assert "not saved, since lm_head.weight holds NaN" in str(controller.error)
+    controller.close()
+    controller.join(LONG)
+    run = begin(tmp_path, resume=True)
+    assert run.trainer.step == 3
+    run.close()
+
+
 def test_a_run_that_can_not_be_built(tmp_path, begin):
     attempts = []
 

@@ -1,6 +1,7 @@
 """Several processes train as one, end as one, and leave checkpoints that any number of them go on with."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -198,11 +199,11 @@ SLOW = """
 import os, sys, time
 from picochat.train import run as run_module
 from picochat.train.pretrain import pretrain
-load_weights = run_module.load_weights
+restore = run_module.restore
 def slow(*args):
     time.sleep(3 * (os.environ["RANK"] == "1"))  # it reads what the run was like after this
-    load_weights(*args)
-run_module.load_weights = slow
+    return restore(*args)
+run_module.restore = slow
 run = pretrain(run="a", runs_dir=sys.argv[1], resume=True, lr=0.01)
 print(run.trainer.lr_scale)
 run.close()
@@ -309,7 +310,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on(victim, tmp_path, begin):
 FAIL = """
 import sys
 from picochat import cli
-from picochat.train.trainer import Trainer
+from picochat.train.trainer import LossSum, Trainer
 import os
 step = Trainer.__next__
 def fail(self):
@@ -338,15 +339,53 @@ def test_a_raising_rank_ends_all(tmp_path, begin):
     assert RunDir(tmp_path / "a").status()["state"] == "failed"
 
 
-def test_what_is_not_a_number_on_one_rank_stops_all_before_the_weights(tmp_path, begin):
+def test_weights_of_one_rank_that_are_not_numbers_stop_all(tmp_path, begin):
     begin(tmp_path, **OPTIONS).close()
     spoil = "self.model.lm_head.weight.data[0, 0] = float('nan')"
     (code, _, err), silent = ends(resume_failing(tmp_path, spoil))
     assert code == 2
     assert silent == (2, "", "")
     assert "step 4: loss nan" in err
-    assert "the weights are untouched" in err
+    assert "an earlier update has spoiled lm_head.weight" in err
     assert len(RunDir(tmp_path / "a").rows("step")) == 3
+
+
+def test_a_gradient_of_one_rank_that_is_not_a_number_stops_all_before_the_weights(tmp_path, begin, alone):
+    """Every rank's loss is finite: d sqrt(x) / dx at 0 is not."""
+    begin(tmp_path, **{**OPTIONS, "save_every": 1}).close()
+    spoil = (
+        "loss = self.loss; whole = loss.__class__.__call__; loss.__class__.__call__ = lambda *args: "
+        "LossSum(total=whole(*args).total + (args[1].resid_lambdas[0] * 0).sqrt())"
+    )
+    (code, _, err), silent = ends(resume_failing(tmp_path, spoil))
+    assert code == 2
+    assert silent == (2, "", "")
+    assert re.search(r"step 4: loss \d\S*, grad_norm nan; the weights are untouched", err)
+    run = begin(tmp_path, resume=True)
+    assert run.trainer.step == 3
+    list(run)
+    assert_near(run.directory, alone)
+
+
+MASKED = """
+from picochat.train.world import World
+from tests.train.conftest import make_trainer
+world = World.from_env("cpu")
+for accum in (1, 2):
+    trainer = make_trainer(steps=4, lr=0.002, masked_rows=slice(4, 8), grad_accum=accum, world=world)
+    for event in trainer:
+        print(event.tokens, event.loss, event.grad_norm)
+"""
+
+
+def test_a_rank_whose_targets_are_all_masked_counts_nothing(small_trainer):
+    """The second of two ranks has the rows 4 to 7."""
+    events = list(small_trainer(steps=4, lr=0.002, masked_rows=slice(4, 8)))
+    for code, out, err in ends(start(["-c", MASKED], 2)):
+        assert code == 0, err
+        rows = [[float(value) for value in line.split()] for line in out.splitlines()]
+        for row, event in zip(rows, events * 2, strict=True):
+            assert row == pytest.approx([event.tokens, event.loss, event.grad_norm], rel=1e-4)
 
 
 def test_a_lone_process_has_all_shards(tmp_path, begin, alone):

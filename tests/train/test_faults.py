@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +29,10 @@ class Crash(BaseException):
 
 
 class FailingDisk:
-    """Counts what changes the disk, and lets the k-th such call fail: with an errno, or with all after it."""
+    """Counts what changes the disk, and lets the k-th such call fail: with an errno, or with all after it.
+
+    What is opened to be written is two such calls: the open, and a first write that fails halfway.
+    """
 
     def __init__(self, failing: int, failure: int | str) -> None:
         self.failing, self.failure, self.count = failing, failure, 0
@@ -50,9 +54,12 @@ class FailingDisk:
             open_file, save_file = io.open, checkpoint.save_file
 
             def open_checked(file, mode="r", *args, **options):
-                if set(mode) & set("wa+"):
-                    self.check()  # as if the write failed: the error then names no file
-                return open_file(file, mode, *args, **options)
+                if not set(mode) & set("wa+"):
+                    return open_file(file, mode, *args, **options)
+                self.check(file)
+                opened = open_file(file, mode, *args, **options)
+                opened.write = self.half_written(opened.write)
+                return opened
 
             def save_checked(tensors, path):
                 try:
@@ -67,6 +74,17 @@ class FailingDisk:
             patch.setattr(io, "open", open_checked)
             patch.setattr(checkpoint, "save_file", save_checked)
             yield self
+
+    def half_written(self, write):
+        def checked(data):
+            try:
+                self.check()  # an error of a write names no file
+            except (OSError, Crash):
+                write(data[: len(data) // 2])
+                raise
+            return write(data)
+
+        return checked
 
     def wrap(self, function):
         def checked(*args, **options):
@@ -155,6 +173,57 @@ def test_a_resume_that_fails_can_be_tried_again(failure, paused, tmp_path, begin
         aside = newest.with_name("step-00000004.damaged")
         aside.rename(newest)
     assert failing > 5
+
+
+@pytest.mark.parametrize("failure", [errno.EINTR, "crash"], ids=["EINTR", "crash"])
+def test_the_first_save_leaves_the_new_checkpoint_or_none(failure, tmp_path, begin, open_runs):
+    """There is no older one to fall back on: the run then begins again."""
+    run = begin(tmp_path, save_every=0, eval_every=0)
+    open_runs.append(run)
+    while run.trainer.step < 2:
+        next(run)
+    folder = run.directory.path / "checkpoints"
+    outcomes, failing = set(), 0
+    while True:
+        failing += 1
+        shutil.rmtree(folder, ignore_errors=True)
+        error = None
+        with FailingDisk(failing, failure).installed() as disk:
+            try:
+                run.save()
+            except (OSError, Crash) as caught:
+                error = caught
+        if disk.count < failing:
+            break
+        sweep(run.directory.path)
+        outcomes.add(bool(run.directory.checkpoints()))
+        assert error is not None or run.directory.checkpoints()  # not all that is swept matters
+        left = list(folder.iterdir()) if folder.exists() else []
+        assert left == list(run.directory.checkpoints().values())
+        if left:
+            assert newest_valid(run.directory) == (left[0], {})
+    assert outcomes == {True, False}
+    run.close()
+    shutil.rmtree(folder)
+    again = begin(tmp_path, resume=True)
+    open_runs.append(again)
+    assert again.trainer.step == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such timer")
+def test_signals_that_interrupt_a_save_do_not_harm_it(paused):
+    """Every call to the system may end with EINTR while a timer ticks; it is made again (PEP 475)."""
+    ticks = []
+    before = signal.signal(signal.SIGALRM, lambda *_: ticks.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        paused.request_checkpoint()
+        assert isinstance(next(paused), Saved)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert ticks
+    assert newest_valid(paused.directory) == (paused.directory.checkpoints()[6], {})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")

@@ -8,11 +8,13 @@ import os
 import random
 import shutil
 import time
+from multiprocessing.process import BaseProcess
 
 import pytest
 
 from picochat.train.run_dir import RunDir
-from tests.train.torture import DAMAGE, INTERRUPTS, Ledger, Torture, torment
+from tests.train.conftest import TINY
+from tests.train.torture import DAMAGE, INTERRUPTS, Ledger, Torture, context, torment, train
 
 OPTIONS = {"steps": 40, "save_every": 2, "eval_every": 10, "keep": 2}
 MINUTES = float(os.environ.get("PICOCHAT_TORTURE_MINUTES", "1"))
@@ -45,6 +47,35 @@ def test_a_tortured_run_ends_with_the_same_curve(rounds, stage, tmp_path, curve)
         assert not leftovers
         assert not list((run.path / "checkpoints").glob("*.damaged"))
     assert ledger.tried["kill -9"]
+
+
+def test_a_run_that_is_killed_while_it_begins_is_begun_again(tmp_path, begin, text_file, curve):
+    """By the same command, or with --resume once the folder says that there is a run."""
+    whole, run, draw = begin(tmp_path, "whole", kernels="portable"), RunDir(tmp_path / "a"), random.Random(0)
+    list(whole)
+    args = ["pretrain", "--runs-dir", str(tmp_path), "--run", "a"]
+    begun = [*args, "--data", str(text_file), "--vocab-size", "280", "--depth", "1", "--kernels", "portable"]
+    for name, value in TINY.items():
+        begun += [f"--{name.replace('_', '-')}", *([] if value == () else [str(value)])]
+    environment = {"PICOCHAT_CACHE": str(tmp_path / "cache")}  # in which no text is tokenized yet
+
+    def start() -> BaseProcess:
+        command = [*args, "--resume"] if run.exists() else begun
+        process = context.Process(target=train, args=(command, environment, 0), daemon=True)
+        process.start()
+        return process
+
+    for _ in range(4):
+        process = start()
+        time.sleep(draw.uniform(0, 1))
+        process.kill()
+        process.join(60)
+        assert process.exitcode in (-9, 1, 0)
+    process = start()
+    process.join(120)
+    assert process.exitcode == 0
+    assert curve(run) == curve(whole.directory)
+    assert not [path.name for path in run.path.rglob(".*") if path.name != ".lock"]
 
 
 @pytest.mark.slow

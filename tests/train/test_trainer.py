@@ -267,20 +267,20 @@ def test_a_batch_without_targets_is_named(small_trainer):
     assert trainer.batches.count == 0
 
 
-def test_micro_batches_without_targets_count_nothing(small_trainer, monkeypatch):
-    """The first half of the rows is masked altogether."""
-    losses = []
-    for accum in (1, 4):
-        trainer = small_trainer(steps=3, grad_accum=accum, lr=0.002)
-        source = type(trainer.batches)
-        draw = source.__next__
+def test_a_batch_whose_targets_are_all_masked_is_named(small_trainer):
+    trainer = small_trainer(masked_rows=slice(None))
+    before = weights_of(trainer)
+    with pytest.raises(UserError, match="no token to learn from; is everything masked"):
+        next(trainer)
+    assert trainer.batches.count == 0
+    assert same(weights_of(trainer), before)
 
-        def half(self, draw=draw):
-            batch = draw(self)
-            batch.targets_BT[:4] = IGNORE
-            return batch
 
-        with monkeypatch.context() as patch:
-            patch.setattr(source, "__next__", half)
-            losses.append([event.loss for event in trainer])
+@pytest.mark.parametrize("masked_rows", [slice(0, 4), slice(0, 7)], ids=["half", "all but one"])
+def test_micro_batches_without_targets_count_nothing(masked_rows: slice, small_trainer):
+    """The first rows are masked altogether."""
+    losses = [
+        [event.loss for event in small_trainer(steps=3, grad_accum=accum, lr=0.002, masked_rows=masked_rows)]
+        for accum in (1, 4)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=2e-5)

@@ -22,13 +22,15 @@ context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "f
 if sys.platform != "win32":
     context.set_forkserver_preload(["picochat.cli", "picochat.train.pretrain", "picochat.train.sft"])
 
-INTERRUPTS = ("kill -9", "stop by control.json")
+EARLY = "kill -9 at any instant from the start"
+"""Also while it reads its data or a checkpoint."""
+INTERRUPTS = ("kill -9", EARLY, "stop by control.json")
 if sys.platform != "win32":
     INTERRUPTS += ("SIGTERM", "Ctrl-C", "Ctrl-C twice", "full disk")
 DAMAGE = ("flipped bit", "file cut", "file gone", "folder without its manifest", "half a line of metrics")
 """What is done to the files after a kill -9."""
 
-EXIT_CODES = {"kill -9": (-9, 1), "Ctrl-C twice": (0, 130), "full disk": (0, 2)}
+EXIT_CODES = {"kill -9": (-9, 1), EARLY: (-9, 1), "Ctrl-C twice": (0, 130), "full disk": (0, 2)}
 """What a process may end with, 0 if not listed."""
 
 
@@ -72,6 +74,8 @@ class Torture:
     """Step of the newest checkpoint that has to be there."""
     faults: list[str] = field(default_factory=list)
     size_of_row: int = 600
+    seconds_to_start: float = 1.0
+    """Time from the start of the processes to their first row, as it was last."""
 
     def round(self, faults: tuple[str, ...]) -> bool:
         """Resume the run and harm it; return whether it came to its end instead."""
@@ -79,9 +83,15 @@ class Torture:
         self.faults.append(fault)
         before = self.size()
         processes = self.start(max_bytes=self.newest_size() // 2 if fault == "full disk" else 0)
-        if fault != "full disk":
+        if fault == EARLY:
+            time.sleep(self.draw.uniform(0, 1.2 * self.seconds_to_start))
+        elif fault != "full disk":
+            began = time.monotonic()
+            self.wait(processes, before + 1)
+            self.seconds_to_start = time.monotonic() - began
             self.wait(processes, before + self.draw.randint(1, 15 * self.size_of_row))
             time.sleep(self.draw.uniform(0, 0.02))
+        if fault != "full disk":
             self.interrupt(processes, fault)
         for process in processes:
             process.join(60)

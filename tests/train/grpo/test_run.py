@@ -36,8 +36,9 @@ def newest_weights(run: RunDir) -> bytes:
     [
         {"epochs": 3},
         {"epochs": 1, "dynamic_sampling": True, "kl_beta": 0.0, "normalize": "sequence"},
+        {"epochs": 1, "dtype": "bfloat16", "grad_accum": 2},
     ],
-    ids=["several epochs", "dynamic sampling"],
+    ids=["several epochs", "dynamic sampling", "bfloat16, several micro-batches"],
 )
 def test_a_stopped_run_goes_on_as_the_uninterrupted_one(options, practise):
     """Stopped at every step, those in the middle of a batch's epochs included."""
