@@ -159,7 +159,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """Return the rows that this rank has of a weight that may be sharded."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if _is_sharded(tensor) else tensor
 
 
 def copy_whole_(own: torch.Tensor, source: torch.Tensor) -> None:
