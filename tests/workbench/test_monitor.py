@@ -1,6 +1,7 @@
 """The screen that watches runs, driven by keys and mouse; a real training run beside it."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -207,6 +208,10 @@ def test_stale_crashed_and_distant_runs_are_told_apart():
     ):
         write_run(Path("runs") / name, **{"state": "running", "done": 10, "saved": (), **more})
 
+    log = Path("runs/crashed/log.txt")
+    log.write_text("step 9\nRuntimeError: no memory for [b]this\x1b[31m\n", encoding="utf-8")
+    os.utime(log, (NOW - 499, NOW - 499))
+
     async def script(app, pilot):
         screen = await enter(app, pilot)
         await wait_until(app, lambda: len(screen.found) == 4)
@@ -216,6 +221,8 @@ def test_stale_crashed_and_distant_runs_are_told_apart():
         assert "? " in next(line for line in shown.splitlines() if "distant" in line)
         screen.attach("long-step")
         await wait_until(app, lambda: "no word for 8 min" in screen_text(app))
+        screen.attach("crashed")
+        await wait_until(app, lambda: "RuntimeError: no memory for [b]this␛[31m" in screen_text(app))
         screen.attach("failed")
         await wait_until(app, lambda: "the loss is [b]not a number" in screen_text(app))
         await pilot.press("p")
