@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -326,15 +327,21 @@ def test_sampling_is_live_and_each_answer_remembers_it(tmp_path):
     run(tmp_path, script, (80, 24))
 
 
-def test_a_long_seed_is_kept_and_shown_digit_by_digit(tmp_path):
-    seed = 2**53 + 1  # no float is
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**63 - 1])
+def test_a_long_seed_is_kept_and_shown_digit_by_digit(tmp_path, seed):
+    """No float is the one, and none is longer than the other."""
 
     async def script(pilot):
         screen = await loaded(pilot)
-        screen.query_one("#option-seed", OptionRow).focus()
+        row = screen.query_one("#option-seed", OptionRow)
+        row.focus()
         await pilot.press(*str(seed), "enter")
         await wait(pilot, lambda: screen.panel.options.seed == seed)
-        assert str(seed) in shown(pilot)
+        assert re.search(rf"seed +{seed} ━+\n?", shown(pilot))
+        assert row.render().cell_len == screen.query_one("#option-top_k", OptionRow).render().cell_len
+        # The bar ends where those of the others do, and takes clicks there.
+        await pilot.click(row, offset=(row.render().cell_len - 1, 0))
+        await wait(pilot, lambda: screen.panel.options.seed == 100)
 
     run(tmp_path, script)
     assert changed_options({"temperature": 1, "max_tokens": 2_000_000}) == ["T 1", "max-tokens 2000000"]
