@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import DataTable, Footer, Input, Static
 
 from picochat.commands.runs_view import short_bytes, short_count
@@ -66,6 +67,7 @@ class TensorsScreen(Screen[None]):
         """For single tensors: they do not wait for, nor end, what takes long."""
         self._busy = ""
         self._is_due = False
+        self._resting: Timer | None = None
 
     @property
     def workbench(self) -> "Workbench":
@@ -106,6 +108,8 @@ class TensorsScreen(Screen[None]):
             self._problem = str(error)
         self._fill()
         self.query_one(DataTable).focus()
+        # Where the names are those of the file before, the cursor does not move.
+        self._rest_soon()
 
     def _files(self, words: str) -> list[tuple[str, str]]:
         """Return weights and optimizer states of all checkpoints, and a path that was typed."""
@@ -191,7 +195,7 @@ class TensorsScreen(Screen[None]):
     async def _measure_one(self, name: str) -> None:
         assert self.file is not None
         path = self.file.path
-        if name not in self.stats:
+        if "error" in self.stats.get(name, {"error": "not measured"}):
             async for reply in self._quick.ask(op="stats", path=str(path), name=name):
                 self.stats[name] = reply
         if self.file is not None and self.file.path == path and self.query(StillTable):
@@ -205,14 +209,18 @@ class TensorsScreen(Screen[None]):
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
-        name = self.tensor.name if self.tensor else ""
-        if name:
-            self.set_timer(REST_SECONDS, lambda: self._rest(name))
+        self._rest_soon()
 
-    def _rest(self, name: str) -> None:
+    def _rest_soon(self) -> None:
+        """Measure the tensor under the cursor when nothing has moved for a moment."""
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(REST_SECONDS, self._rest)
+
+    def _rest(self) -> None:
         tensor = self.tensor
-        if tensor is not None and tensor.name == name and tensor.num_values <= QUICK:
-            self._measure_one(name)
+        if tensor is not None and tensor.num_values <= QUICK:
+            self._measure_one(tensor.name)
 
     # What is shown
 
