@@ -18,8 +18,9 @@ from workbench.run_reader import RunReader
 from workbench.run_tree import COLUMNS, ORDERS, Row, cells, tree_rows
 from workbench.run_views import changed_options, changed_text, config_text, facts_text, log_text, samples_text
 from workbench.runs import Facts, Scanner
-from workbench.screens.dialogs import Ask, Confirm, LineInput
+from workbench.screens.dialogs import Ask, Confirm
 from workbench.visible import visible
+from workbench.widgets.inputs import LineInput
 from workbench.widgets.plot import Plot
 from workbench.widgets.run_curves import run_lines
 from workbench.widgets.strip import ModeStrip, NameStrip

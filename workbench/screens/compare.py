@@ -20,8 +20,9 @@ from picochat.engine.protocol import Failed, Finished, Generate, Load, Loaded, T
 from picochat.errors import UserError
 from workbench.engine_client import Crashed, EngineClient
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose, LineInput
+from workbench.screens.dialogs import Choose
 from workbench.visible import visible
+from workbench.widgets.inputs import LineInput
 from workbench.widgets.side_text import SideText, find_parting, mark
 from workbench.widgets.strip import ModeStrip
 

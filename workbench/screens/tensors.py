@@ -16,11 +16,12 @@ from picochat.commands.runs_view import short_bytes, short_count
 from picochat.errors import UserError
 from workbench.canvas import short
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose, LineInput, typed_path
+from workbench.screens.dialogs import Choose, typed_path
 from workbench.tensor_client import TensorClient
 from workbench.tensor_files import TensorFacts, TensorFile
 from workbench.tensor_views import heat_map, stats_text
 from workbench.visible import visible
+from workbench.widgets.inputs import LineInput
 from workbench.widgets.strip import ModeStrip
 from workbench.widgets.table import StillTable
 
