@@ -11,6 +11,7 @@ from textual.widgets import Input, TextArea
 from tests.workbench.driving import answered, ask, chat, complete, loaded, run, send, shown, told, wait
 from tests.workbench.screen_text import check_golden
 from workbench.conversations import Question
+from workbench.screens.answering import FRAME_SECONDS, Pace
 from workbench.screens.dialogs import AskPage, Confirm
 from workbench.screens.score import ScoreScreen
 from workbench.widgets.messages import AnswerText, QuestionText, changed_options
@@ -564,3 +565,23 @@ def test_what_is_asked_while_the_model_is_loaded_is_answered_then(tmp_path, monk
         assert told(screen) == ["early", " echo early"]
 
     run(tmp_path, script)
+
+
+@pytest.mark.parametrize(
+    ("work", "drawn"), [(0.01, [1] * 8), (0.03, [1, 0] * 4), (0.2, [1, 0, 0, 1, 0, 0, 1, 0])]
+)
+def test_a_slow_machine_draws_fewer_frames_but_some(monkeypatch, work, drawn):
+    """`work` is what a frame takes, in seconds of the processor."""
+
+    class Clock:
+        now, worked = 100.0, 0.0
+        perf_counter = staticmethod(lambda: Clock.now)
+        thread_time = staticmethod(lambda: Clock.worked)
+
+    monkeypatch.setattr("workbench.screens.answering.time", Clock)
+    pace, seen = Pace(), []
+    for _ in drawn:
+        seen.append(pace.is_time())
+        Clock.worked += work * seen[-1]
+        Clock.now += FRAME_SECONDS
+    assert seen == [bool(one) for one in drawn]
