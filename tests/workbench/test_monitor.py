@@ -30,6 +30,7 @@ from workbench.screens.new_run import NewRun
 from workbench.screens.rollouts import RolloutsScreen
 from workbench.series import MOST_POINTS, Series
 from workbench.widgets.plot import Plot
+from workbench.widgets.strip import ModeStrip
 from workbench.widgets.table import StillTable
 
 SIZES = [(80, 24), (120, 40)]
@@ -319,6 +320,21 @@ def test_a_million_rows_keep_nobody_waiting(monkeypatch):
     drive(script)
     assert 0 < at_first[0] < 10_000, "the screen is there before much is read"
     assert max(parsed) < 5_000, "nothing comes between two slices of so many rows"
+
+
+def test_what_comes_while_the_app_ends_is_not_drawn():
+    write_run(Path("runs/a"))
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        await wait_until(app, lambda: screen.watched == "a")
+        # Widgets go one after the other, in any order.
+        ending = app._prune(screen.query_one(ModeStrip))
+        screen._pruning = True
+        await ending
+        screen._draw()
+
+    drive(script)
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ class CheckpointsScreen(Screen[None]):
         self._fill()
 
     def _fill(self) -> None:
-        if not self.query(StillTable):
+        if not self.display or not self.query(StillTable):
             return  # The app is ending, or has not begun.
         self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
         columns = next(names for width, names in COLUMNS if self.size.width >= width)
@@ -179,7 +179,7 @@ class CheckpointsScreen(Screen[None]):
         return reader
 
     def _show_reader(self, row: Row, reader: RunReader) -> None:
-        if not self.query(Plot):
+        if not self.display or not self.query(Plot):
             return
         plot = self.query_one(Plot)
         plot.empty = "no steps yet" if row.facts.kind == "run" else "no curve"

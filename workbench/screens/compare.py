@@ -290,7 +290,7 @@ class CompareScreen(Screen[None]):
         self._draw_tokens()
 
     def _draw_heads(self) -> None:
-        if not self.query(SideHead):
+        if not self.display or not self.query(SideHead):
             return  # The app is ending, or has not begun.
         for number, side in enumerate(self.sides):
             text = Text(no_wrap=True, overflow="ellipsis")
@@ -302,7 +302,7 @@ class CompareScreen(Screen[None]):
         self.query_one("#mode", Static).update(mode)
 
     def _draw_tokens(self) -> None:
-        if not self.query(SideText):
+        if not self.display or not self.query(SideText):
             return
         first, second = self.query(SideText)
         index = self.cursor if self.cursor is not None else first.parting

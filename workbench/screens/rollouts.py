@@ -61,7 +61,7 @@ class RolloutsScreen(Screen[None]):
         return groups
 
     def _fill(self) -> None:
-        if not self.query(StillTable):
+        if not self.display or not self.query(StillTable):
             return  # The screen is closing.
         self._seen = self.reader.rollouts
         width = max(self.query_one(StillTable).size.width - 3, 20)

@@ -227,7 +227,7 @@ class TensorsScreen(Screen[None]):
 
     def _fill(self) -> None:
         self._is_due = False
-        if not self.query(StillTable):
+        if not self.display or not self.query(StillTable):
             return  # The app is ending, or has not begun.
         self._show_file()
         self.query_one(ModeStrip).note(self._busy)
