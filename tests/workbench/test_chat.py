@@ -568,7 +568,7 @@ def test_what_is_asked_while_the_model_is_loaded_is_answered_then(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("work", "drawn"), [(0.01, [1] * 8), (0.03, [1, 0] * 4), (0.2, [1, 0, 0, 1, 0, 0, 1, 0])]
+    ("work", "drawn"), [(0.01, [1] * 8), (0.03, [1, 0, 2, 0, 2, 0, 2, 0]), (0.2, [1, 0, 0, 3, 0, 0, 3, 0])]
 )
 def test_a_slow_machine_draws_fewer_frames_but_some(monkeypatch, work, drawn):
     """`work` is what a frame takes, in seconds of the processor."""
@@ -581,7 +581,7 @@ def test_a_slow_machine_draws_fewer_frames_but_some(monkeypatch, work, drawn):
     monkeypatch.setattr("workbench.screens.answering.time", Clock)
     pace, seen = Pace(), []
     for _ in drawn:
-        seen.append(pace.is_time())
-        Clock.worked += work * seen[-1]
+        seen.append(pace.due())
+        Clock.worked += work * bool(seen[-1])
         Clock.now += FRAME_SECONDS
-    assert seen == [bool(one) for one in drawn]
+    assert seen == drawn

@@ -65,15 +65,16 @@ class Pace:
         self._drawn_at = self._worked = 0.0
         self._left_out = 0
 
-    def is_time(self) -> bool:
-        """Whether what was done since the last frame leaves time for the next, or that has waited enough."""
+    def due(self) -> int:
+        """Return how many frames the one to draw now stands for; none if the last one took too long."""
         now, worked = time.perf_counter(), time.thread_time()
         is_busy = worked - self._worked > MOST_WORK * (now - self._drawn_at)
         if is_busy and self._left_out < MOST_LEFT_OUT:
             self._left_out += 1
-            return False
-        self._drawn_at, self._worked, self._left_out = now, worked, 0
-        return True
+            return 0
+        due, self._left_out = self._left_out + 1, 0
+        self._drawn_at, self._worked = now, worked
+        return due
 
 
 class AnsweringScreen(Screen[None]):
@@ -260,9 +261,9 @@ class AnsweringScreen(Screen[None]):
 
     def _draw(self) -> None:
         """Show what has come since the last frame, and keep it."""
-        if self.writing is None or not self._pace.is_time():
+        if self.writing is None or not (due := self._pace.due()):
             return
-        self.writing.widget.flush(TOKENS_PER_FRAME)
+        self.writing.widget.flush(due * TOKENS_PER_FRAME)
         answer = self.writing.answer
         if len(answer.tokens) - self.writing.num_saved >= TOKENS_PER_LINE:
             self.save(*token_rows(answer, self.writing.num_saved))
