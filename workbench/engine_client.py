@@ -121,7 +121,7 @@ class EngineClient:
         """Hand replies to whoever waits for them, until the process ends."""
         assert process.stdout is not None
         assert process.stderr is not None
-        errors = asyncio.create_task(self._keep_lines(process.stderr))
+        errors = asyncio.create_task(keep_lines(process.stderr, self.log))
         try:
             await self._hand_out(process.stdout)
         except ValueError as error:  # an overlong line; a UserError is one too
@@ -145,9 +145,11 @@ class EngineClient:
                 await asyncio.sleep(0)
                 until = time.perf_counter() + SLICE_SECONDS
 
-    async def _keep_lines(self, stream: asyncio.StreamReader) -> None:
-        try:
-            async for line in stream:
-                self.log.append(line.decode(errors="replace").rstrip())
-        except ValueError:
-            self.log.append("(a line too long to show)")
+
+async def keep_lines(stream: asyncio.StreamReader, log: deque[str]) -> None:
+    """Keep what a process writes, until it ends."""
+    try:
+        async for line in stream:
+            log.append(line.decode(errors="replace").rstrip())
+    except ValueError:
+        log.append("(a line too long to show)")

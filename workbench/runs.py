@@ -130,6 +130,9 @@ class Scanner:
         )
         own = sum(entry.stat().st_size for entry in os.scandir(run.path) if entry.is_file())
         steps = status.get("steps", info["options"].get("steps"))
+        problem = str(status.get("message", ""))
+        if not problem and status["state"] == "crashed":
+            problem = _last_words(run.path / "log.txt", status["heartbeat"])
         return Facts(
             name=run.name,
             path=run.path,
@@ -146,7 +149,7 @@ class Scanner:
             parent=short_parent(info["parent"]),
             losses=losses,
             checkpoints=checkpoints,
-            problem=str(status.get("message", "")),
+            problem=problem,
             info=info,
             heartbeat=status.get("heartbeat"),
         )
@@ -190,6 +193,13 @@ def _starting(path: Path, log: Path) -> Facts:
         state = "starting" if clock.now() - made < STALE_SECONDS else "silent"
     problem = said[0] if said else "starting"
     return Facts(name=path.name, path=path, kind="empty", state=state, problem=problem, created=made)
+
+
+def _last_words(log: Path, heartbeat: float) -> str:
+    """Return the last line that a crashed run wrote to its log, if it has one."""
+    said = last_lines(log, 1)
+    # A process that was started elsewhere has no log: an older one's last words are not about it.
+    return said[0].strip() if said and log.stat().st_mtime > heartbeat - STALE_SECONDS else ""
 
 
 def summary(path: Path) -> tuple[tuple[float, ...], float | None, dict[str, float]]:

@@ -4,12 +4,17 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections import deque
 from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any
 
+from workbench.engine_client import keep_lines
+
 COMMAND = (sys.executable, "-m", "workbench.tensor_worker")
 LONGEST_LINE = 2**24
+TOLD_LINES = 3
+"""Of what the process wrote to standard error before it crashed."""
 
 
 class TensorClient:
@@ -19,6 +24,8 @@ class TensorClient:
         self._process: asyncio.subprocess.Process | None = None
         self._ids = count(1)
         self._is_busy = False
+        self._last_words: deque[str] = deque(maxlen=TOLD_LINES)
+        self._errors: asyncio.Task[None] | None = None
 
     async def ask(self, **request: Any) -> AsyncIterator[dict[str, Any]]:
         """Send a request and yield its replies; one with `error` tells what went wrong."""
@@ -30,10 +37,14 @@ class TensorClient:
                 *COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 limit=LONGEST_LINE,
             )
-        process = self._process
+            assert self._process.stderr is not None
+            self._last_words.clear()
+            self._errors = asyncio.create_task(keep_lines(self._process.stderr, self._last_words))
+        process, errors = self._process, self._errors
+        assert errors is not None
         assert process.stdin is not None
         assert process.stdout is not None
         id = next(self._ids)
@@ -47,8 +58,11 @@ class TensorClient:
                 return
             yield reply
         if process is self._process:
+            code = await process.wait()
+            await errors
             self._is_busy = False
-            yield {"error": "the process that measures tensors has ended"}
+            told = f"the process that measures tensors has crashed ({code})"
+            yield {"error": "\n".join([told, *self._last_words])}
 
     async def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -58,3 +72,5 @@ class TensorClient:
         if process.returncode is None:
             process.kill()
         await process.wait()
+        if self._errors is not None:
+            await self._errors

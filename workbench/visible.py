@@ -11,7 +11,12 @@ def visible(text: str) -> str:
     >>> visible("a\\x1b[31mb")
     'a␛[31mb'
     """
-    return UNSAFE.sub(_picture, text).replace("\t", "    ")
+    return pictures(text).replace("\t", "    ")
+
+
+def pictures(text: str) -> str:
+    """Return `text` with control characters replaced one by one: places in it stay what they were."""
+    return UNSAFE.sub(_picture, text)
 
 
 def number_text(value: float) -> str:

@@ -17,7 +17,7 @@ class Tail:
     """The rows of a file as they come: every call of `read` goes on where the last one ended.
 
     An unfinished last line waits until it is whole. A file that became shorter, or that was replaced, is read
-    from its beginning again; `began_anew` tells that.
+    as one that was never seen; `began_anew` tells that.
     """
 
     def __init__(self, path: Path, *, newest: int | None = None) -> None:
@@ -62,14 +62,13 @@ class Tail:
     def _look_at(self, file: BinaryIO) -> None:
         facts = os.fstat(file.fileno())
         self.size = facts.st_size
-        if self._inode is None:
-            self._inode = facts.st_ino
-            if self._newest is not None and self.size > self._newest:
-                file.seek(self.size - self._newest)
-                self.offset = file.tell() + len(file.readline())
-        elif self._inode != facts.st_ino or self.size < self.offset:
-            self._inode, self.offset, self.damaged = facts.st_ino, 0, 0
-            self._is_anew = True
+        if self._inode == facts.st_ino and self.size >= self.offset:
+            return
+        self._is_anew = self._is_anew or self._inode is not None
+        self._inode, self.offset, self.damaged = facts.st_ino, 0, 0
+        if self._newest is not None and self.size > self._newest:
+            file.seek(self.size - self._newest)
+            self.offset = file.tell() + len(file.readline())
 
     def _lines(self, file: BinaryIO) -> list[bytes]:
         """Return the next whole lines, about a chunk of them."""

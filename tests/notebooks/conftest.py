@@ -16,6 +16,7 @@ from picochat.train.pretrain import pretrain
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
 from picochat.train.sft import sft
+from tests.notebooks.scripts import run_python
 
 TEXT = "the cat and a dog ran to big old house where Tom sat on mats how many pens has Ann"
 WORDS = TEXT.split()
@@ -73,12 +74,7 @@ def curve_of() -> Callable[[Path], Curve]:
 @pytest.fixture(scope="session")
 def script() -> Callable[..., subprocess.CompletedProcess]:
     """Run a Python file to its end: script(path, arguments, cwd=...)."""
-
-    def script(path: Path, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(path), *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=cwd)
-
-    return script
+    return run_python
 
 
 @pytest.fixture(scope="session")

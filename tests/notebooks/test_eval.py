@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
+from tests.notebooks.scripts import run_python
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "eval.py"
 
@@ -58,39 +58,37 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120)
-
-
 def test_as_a_script_it_does_what_the_command_does(folder: Path):
     save_model(folder / "even", 1)
     save_model(folder / "odd", 2)
     options = ["--load", "even", "odd", *write_problems(folder), "--max-tokens", "4", "--max-problems", "3"]
     options += ["--device", "cpu", "--dtype", "float32", "--temperature", "0", "--seed", "0"]
-    done = run(NOTEBOOK, "--", *options, "--out", "notebook", "--html", "report.html")
+    done = run_python(NOTEBOOK, "--", *options, "--out", "notebook", "--html", "report.html")
     assert done.returncode == 0, done.stderr
-    expected = run("-m", "picochat", "eval", "all", *options, "--out", "command", "--html", "report.html")
+    expected = run_python(
+        "-m", "picochat", "eval", "all", *options, "--out", "command", "--html", "report.html"
+    )
     assert done.stdout == expected.stdout
     assert re.search(r"arc % \(3 problems", done.stdout)
     files = sorted(path.relative_to("command") for path in Path("command").rglob("*.json*"))
     assert len(files) == 9
     for file in files:
         assert (Path("notebook") / file).read_bytes() == (Path("command") / file).read_bytes()
-    exported = run("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
+    exported = run_python("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
     assert exported.returncode == 0, exported.stderr
-    flat = run("flat.py", *options, "--html", "report.html")
+    flat = run_python("flat.py", *options, "--html", "report.html")
     assert (flat.returncode, flat.stdout) == (0, expected.stdout), flat.stderr
 
 
 def test_without_a_run_it_says_what_to_do(folder: Path):
-    done = run(NOTEBOOK)
+    done = run_python(NOTEBOOK)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "Train a model first" in line
 
 
 def test_a_mistake_is_one_line(folder: Path):
-    done = run(NOTEBOOK, "--", "--load", "nowhere")
+    done = run_python(NOTEBOOK, "--", "--load", "nowhere")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line == "error: no run called 'nowhere'; runs in runs: none yet"

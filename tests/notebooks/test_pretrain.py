@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from picochat.train.history import History
 from picochat.train.options import PretrainOptions
 from picochat.train.run_dir import RunDir
 from picochat.train.run_options import name_run
+from tests.notebooks.scripts import run_python
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "pretrain.py"
 WORDS = ("the cat sat on the mat", "a dog ran to the big old house", "where is the cat", "on a mat")
@@ -51,16 +51,12 @@ def curve(name: str) -> list[tuple[int, str]]:
     return [(row["step"], row["loss"].hex()) for row in RunDir(Path("runs") / name).rows("step")]
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=200)
-
-
 def options(**changes: Any) -> Any:
     return notebook.PretrainPage(**{"data": ("text.txt",), **changes})
 
 
 def test_as_a_script_it_is_the_command(folder, command_curve):
-    done = run(NOTEBOOK, "--", "--run", "script", *SETTING)
+    done = run_python(NOTEBOOK, "--", "--run", "script", *SETTING)
     assert done.returncode == 0, done.stderr
     assert curve("script") == command_curve
     assert RunDir(Path("runs/script")).status()["state"] == "finished"
@@ -70,16 +66,16 @@ def test_as_a_script_it_is_the_command(folder, command_curve):
 
 
 def test_the_exported_script_runs_too(folder, command_curve):
-    exported = run("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
+    exported = run_python("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
     assert exported.returncode == 0, exported.stderr
-    flat = run("flat.py", "--run", "flat", *SETTING)
+    flat = run_python("flat.py", "--run", "flat", *SETTING)
     assert flat.returncode == 0, flat.stderr
     assert curve("flat") == command_curve
 
 
 def test_a_mistake_is_one_line(folder):
     for arguments in (["--steps", "x"], ["--depth", "0"], ["--data", "missing.txt"], ["--stepz", "3"]):
-        done = run(NOTEBOOK, "--", *arguments)
+        done = run_python(NOTEBOOK, "--", *arguments)
         assert done.returncode == 2, done.stderr
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
@@ -196,7 +192,7 @@ def test_what_a_change_is_called():
 
 
 def test_the_page_is_shown_as_it_was_exported(folder):
-    done = run("-m", "marimo", "export", "html", NOTEBOOK, "-o", "page.html", "--", *SETTING)
+    done = run_python("-m", "marimo", "export", "html", NOTEBOOK, "-o", "page.html", "--", *SETTING)
     assert done.returncode == 0, done.stderr
     page = (folder / "page.html").read_text(encoding="utf-8")
     for word in ("marimo-plotly", "picochat-tokens", "bits per byte", "layer 0, head 0, step 6", "finished"):

@@ -1,12 +1,12 @@
 """The tokenizer notebook without a browser: as a script, exported, and run by another program."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from picochat.tokenizer.tokenizer import Tokenizer
+from tests.notebooks.scripts import run_python
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "tokenizer.py"
 TEXT = "the cat sat on the mat\n\nthe dog sat on the log\n\nthe end of the tale of the cat\n"
@@ -19,30 +19,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120)
-
-
 def test_as_a_script_it_does_what_the_command_does(folder: Path):
     options = ("--data", "text.txt", "--vocab-size", "280")
-    done = run(NOTEBOOK, "--", *options, "--out", "notebook")
+    done = run_python(NOTEBOOK, "--", *options, "--out", "notebook")
     assert done.returncode == 0, done.stderr
-    expected = run("-m", "picochat", "tokenizer", "train", *options, "--out", "command")
+    expected = run_python("-m", "picochat", "tokenizer", "train", *options, "--out", "command")
     assert (folder / "notebook/tokenizer.json").read_bytes() == (
         folder / "command/tokenizer.json"
     ).read_bytes()
     said, of_command = (one.stdout.split(", from")[1].rpartition(",")[0] for one in (done, expected))
     assert said == of_command
-    exported = run("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
+    exported = run_python("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
     assert exported.returncode == 0, exported.stderr
-    flat = run("flat.py", *options, "--out", "flat")
+    flat = run_python("flat.py", *options, "--out", "flat")
     assert flat.returncode == 0, flat.stderr
     assert (folder / "flat/tokenizer.json").read_bytes() == (folder / "command/tokenizer.json").read_bytes()
 
 
 def test_a_mistake_is_one_line(folder: Path):
     for options in (["--data", "missing.txt"], ["--vocab-size", "3"]):
-        done = run(NOTEBOOK, "--", *options)
+        done = run_python(NOTEBOOK, "--", *options)
         assert done.returncode == 2, done.stderr
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr

@@ -2,11 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from picochat.serve.app import Limits
@@ -306,17 +308,45 @@ def test_hosts_of_a_server_for_others(tiny_models: dict[str, Served]):
         assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
 
 
+OPEN = {"/health", "/"}
+"""What answers without the key: whether the server is well, and the page's files, which hold no secret."""
+
+
+def endpoints(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield a method and a path of everything that an app answers."""
+    for route in routes:
+        path = prefix + route.path
+        if isinstance(route, Mount) and route.routes:
+            yield from endpoints(route.routes, path)
+        elif isinstance(route, Mount):
+            yield "GET", path or "/"
+        else:
+            name = path.replace("{name:path}", "tiny")
+            assert "{" not in name, f"{path}: say here what it may stand for"
+            yield from ((method, name) for method in sorted(route.methods - {"HEAD"}))
+
+
+def open_paths(client: Any) -> set[str]:
+    """Return the paths that do not ask for the key."""
+    asked = list(endpoints(client.app.routes))
+    assert len(asked) >= 7
+    return {path for method, path in asked if client.request(method, path).status_code != 401}
+
+
+def test_a_route_is_open_only_by_design(tiny_models: dict[str, Served]):
+    with client_of(tiny_models, api_key="the key") as client:
+        assert open_paths(client) == OPEN
+        app: Any = client.app
+        app.router.routes.insert(0, Route("/new", lambda _: Response("open by mistake")))
+        assert open_paths(client) == {*OPEN, "/new"}
+
+
 def test_the_key_is_wanted_on_every_route_of_the_api(tiny_models: dict[str, Served], tmp_path: Path):
     (tmp_path / "index.html").write_text("<title>page</title>")
     with client_of(tiny_models, api_key="the key", page=tmp_path) as client:
-        for method, path in (
-            ("GET", "/v1/models"),
-            ("GET", "/v1/models/tiny"),
-            ("GET", "/v1/nothing"),
-            ("GET", "/metrics"),
-            ("POST", CHAT),
-            ("POST", COMPLETIONS),
-        ):
+        app: Any = client.app
+        closed = [(method, path) for method, path in endpoints(app.routes) if path not in OPEN]
+        for method, path in [*closed, ("GET", "/v1/nothing")]:
             for headers in (
                 {},
                 {"Authorization": "Bearer wrong"},

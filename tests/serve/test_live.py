@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,22 +158,36 @@ def test_tokens_come_one_by_one(slow: dict[str, Served]):
         assert data.count(b'"content":"') >= 40
 
 
-def test_a_client_that_goes_away_frees_its_row(slow: dict[str, Served]):
-    """Within one step: the model takes no more than the one it is in, and the one after it was told."""
+def test_a_client_that_goes_away_frees_its_row(slow: dict[str, Served], monkeypatch: pytest.MonkeyPatch):
+    """Before the next step: the model ends the one it is in, and takes no other for it."""
     with running(slow) as server:
-        batcher = server.server.batcher
+        batcher, metrics = server.server.batcher, server.server.metrics
+        batch = batcher._batches["scripted"]
+        step, may_step, is_held = batch.step, threading.Semaphore(0), threading.Event()
+
+        def step_when_told():
+            is_held.set()
+            assert may_step.acquire(timeout=30)
+            is_held.clear()
+            return step()
+
+        monkeypatch.setattr(batch, "step", step_when_told)
         for stream in (True, False):
             sock = server.connect()
             sock.sendall(post({"messages": HELLO, "stream": stream, "max_tokens": 1500, "n": 3}))
-            wait_for(lambda: batcher.num_active == 3)
+            num_steps = metrics.num_steps
+            while batcher.num_active < 3:
+                may_step.release()
+                num_steps += 1
+                wait_for(lambda n=num_steps: metrics.num_steps == n)
+            assert is_held.wait(20)
             sock.close()
-            wait_for(lambda: batcher.num_active == 0, 5)
-            model: Any = slow["scripted"].engine.model
-            steps = model.num_steps
-            assert steps < 1000
-            time.sleep(0.05)
-            assert model.num_steps == steps
-        assert server.server.metrics.num_cancelled == 6
+            wait_for(lambda: bool(batcher._cancelled))
+            # Of the step that it is in; it would wait in vain for another one's.
+            may_step.release()
+            wait_for(lambda: batcher.num_active == 0)
+            assert metrics.num_steps == num_steps + 1
+        assert metrics.num_cancelled == 6
         assert batcher.num_waiting == 0
 
 
@@ -431,6 +446,45 @@ def test_connections_are_bounded(tiny_models, monkeypatch):
         wait_for(lambda: len(server.uvicorn.server_state.connections) == len(socks))
         socks[-1].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b" 503 " in read_until(socks[-1], b"\r\n\r\n").split(b"\r\n")[0]
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process have thousands of files open."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 4096:
+        pytest.skip("so many connections are not allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thousand_and_one_connections_are_survived(tiny_models, many_files):
+    """The last one below the limit is answered; those beyond it are refused, until others end."""
+
+    def status(sock: socket.socket) -> str:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return read_until(sock, b"\r\n\r\n").split(b" ", 2)[1].decode()
+
+    def connections() -> int:
+        return len(server.uvicorn.server_state.connections)
+
+    with running(tiny_models) as server:
+        with contextlib.ExitStack() as stack:
+
+            def open_until(count: int) -> socket.socket:
+                socks = [stack.enter_context(server.connect()) for _ in range(count - connections())]
+                wait_for(lambda: connections() == count)
+                return socks[-1]
+
+            assert status(open_until(connection.MAX_CONNECTIONS - 1)) == "200"
+            assert status(open_until(connection.MAX_CONNECTIONS)) == "503"
+            wait_for(lambda: connections() < connection.MAX_CONNECTIONS)
+            assert status(open_until(1001)) == "503"
+        wait_for(lambda: connections() == 0)
+        with server.connect() as sock:
+            assert status(sock) == "200"
 
 
 @pytest.mark.parametrize(

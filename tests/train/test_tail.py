@@ -65,6 +65,23 @@ def test_only_the_end_of_a_long_file_is_read_if_asked(tmp_path):
     assert 5 < len(rows) < 12
 
 
+def test_only_the_end_of_a_long_file_is_read_of_a_replaced_one_too(tmp_path):
+    path, other = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    write_rows(path, [{"n": 0}])
+    tail = Tail(path, newest=100)
+    tail.read()
+    write_rows(other, [{"n": number} for number in range(1000)])
+    os.replace(other, path)
+    rows = tail.read()
+    assert tail.began_anew()
+    assert rows[-1] == {"n": 999}
+    assert 5 < len(rows) < 12
+    # What is longer than that may still come: nothing of it is passed over.
+    with path.open("a") as file:
+        file.writelines(json.dumps({"n": number}) + "\n" for number in range(1000, 2000))
+    assert [row["n"] for row in tail.read()] == list(range(1000, 2000))
+
+
 def test_a_line_longer_than_a_chunk_is_one_row(tmp_path):
     path = tmp_path / "a.jsonl"
     write_rows(path, [{"text": "y" * 1_000_000}, {"text": "z"}])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from textual.widgets import Input, TextArea
 from tests.workbench.driving import answered, ask, chat, complete, loaded, run, send, shown, told, wait
 from tests.workbench.screen_text import check_golden
 from workbench.conversations import Question
+from workbench.screens.answering import FRAME_SECONDS, Pace
 from workbench.screens.dialogs import AskPage, Confirm
 from workbench.screens.score import ScoreScreen
 from workbench.widgets.messages import AnswerText, QuestionText, changed_options
@@ -326,15 +328,21 @@ def test_sampling_is_live_and_each_answer_remembers_it(tmp_path):
     run(tmp_path, script, (80, 24))
 
 
-def test_a_long_seed_is_kept_and_shown_digit_by_digit(tmp_path):
-    seed = 2**53 + 1  # no float is
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**63 - 1])
+def test_a_long_seed_is_kept_and_shown_digit_by_digit(tmp_path, seed):
+    """No float is the one, and none is longer than the other."""
 
     async def script(pilot):
         screen = await loaded(pilot)
-        screen.query_one("#option-seed", OptionRow).focus()
+        row = screen.query_one("#option-seed", OptionRow)
+        row.focus()
         await pilot.press(*str(seed), "enter")
         await wait(pilot, lambda: screen.panel.options.seed == seed)
-        assert str(seed) in shown(pilot)
+        assert re.search(rf"seed +{seed} ━+\n?", shown(pilot))
+        assert row.render().cell_len == screen.query_one("#option-top_k", OptionRow).render().cell_len
+        # The bar ends where those of the others do, and takes clicks there.
+        await pilot.click(row, offset=(row.render().cell_len - 1, 0))
+        await wait(pilot, lambda: screen.panel.options.seed == 100)
 
     run(tmp_path, script)
     assert changed_options({"temperature": 1, "max_tokens": 2_000_000}) == ["T 1", "max-tokens 2000000"]
@@ -557,3 +565,23 @@ def test_what_is_asked_while_the_model_is_loaded_is_answered_then(tmp_path, monk
         assert told(screen) == ["early", " echo early"]
 
     run(tmp_path, script)
+
+
+@pytest.mark.parametrize(
+    ("work", "drawn"), [(0.01, [1] * 8), (0.03, [1, 0, 2, 0, 2, 0, 2, 0]), (0.2, [1, 0, 0, 3, 0, 0, 3, 0])]
+)
+def test_a_slow_machine_draws_fewer_frames_but_some(monkeypatch, work, drawn):
+    """`work` is what a frame takes, in seconds of the processor."""
+
+    class Clock:
+        now, worked = 100.0, 0.0
+        perf_counter = staticmethod(lambda: Clock.now)
+        thread_time = staticmethod(lambda: Clock.worked)
+
+    monkeypatch.setattr("workbench.screens.answering.time", Clock)
+    pace, seen = Pace(), []
+    for _ in drawn:
+        seen.append(pace.due())
+        Clock.worked += work * bool(seen[-1])
+        Clock.now += FRAME_SECONDS
+    assert seen == drawn

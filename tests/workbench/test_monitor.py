@@ -1,14 +1,17 @@
 """The screen that watches runs, driven by keys and mouse; a real training run beside it."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from textual.widgets import ContentSwitcher, Input, Select, Static
 
 from picochat.train.run_dir import RunDir, write_json
+from picochat.train.tail import Tail
 from tests.workbench.make_runs import (
     NOW,
     drive,
@@ -25,8 +28,9 @@ from workbench.screens.dialogs import Confirm
 from workbench.screens.monitor import MonitorScreen
 from workbench.screens.new_run import NewRun
 from workbench.screens.rollouts import RolloutsScreen
-from workbench.series import Series
+from workbench.series import MOST_POINTS, Series
 from workbench.widgets.plot import Plot
+from workbench.widgets.strip import ModeStrip
 from workbench.widgets.table import StillTable
 
 SIZES = [(80, 24), (120, 40)]
@@ -207,6 +211,10 @@ def test_stale_crashed_and_distant_runs_are_told_apart():
     ):
         write_run(Path("runs") / name, **{"state": "running", "done": 10, "saved": (), **more})
 
+    log = Path("runs/crashed/log.txt")
+    log.write_text("step 9\nRuntimeError: no memory for [b]this\x1b[31m\n", encoding="utf-8")
+    os.utime(log, (NOW - 499, NOW - 499))
+
     async def script(app, pilot):
         screen = await enter(app, pilot)
         await wait_until(app, lambda: len(screen.found) == 4)
@@ -216,6 +224,8 @@ def test_stale_crashed_and_distant_runs_are_told_apart():
         assert "? " in next(line for line in shown.splitlines() if "distant" in line)
         screen.attach("long-step")
         await wait_until(app, lambda: "no word for 8 min" in screen_text(app))
+        screen.attach("crashed")
+        await wait_until(app, lambda: "RuntimeError: no memory for [b]this␛[31m" in screen_text(app))
         screen.attach("failed")
         await wait_until(app, lambda: "the loss is [b]not a number" in screen_text(app))
         await pilot.press("p")
@@ -267,6 +277,85 @@ def test_a_long_run_is_read_in_slices(monkeypatch):
 
     drive(script)
     assert len(seen) > 5, "the screen is drawn while the file is read"
+
+
+MANY = 1_000_000
+
+
+def write_many_rows() -> Path:
+    """Write a run of a million steps; return its metrics."""
+    path = write_run(Path("runs/a"), done=1, saved=()) / "metrics.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(
+            f'{{"event": "step", "step": {step}, "loss": {2 + step % 7}, "lr": {{"matrices": 0.02}}}}\n'
+            for step in range(1, MANY + 1)
+        )
+    return path
+
+
+def test_a_million_rows_keep_nobody_waiting(monkeypatch):
+    write_many_rows()
+    parsed, at_first, parse, draw = [], [], Tail._parse, MonitorScreen._draw
+
+    def counted(tail, lines):
+        parsed.append(len(lines))
+        return parse(tail, lines)
+
+    def noted(screen):
+        draw(screen)
+        if screen.watched:
+            at_first.append(sum(parsed))
+
+    monkeypatch.setattr(Tail, "_parse", counted)
+    monkeypatch.setattr(MonitorScreen, "_draw", noted)
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        plot = screen.query_one(Plot)
+        await wait_until(app, lambda: plot.lines)
+        await pilot.press("l")
+        await wait_until(app, lambda: plot.is_log and "reading" in screen_text(app))
+        assert screen._reader("a").is_behind, "keys are obeyed meanwhile"
+
+    drive(script)
+    assert 0 < at_first[0] < 10_000, "the screen is there before much is read"
+    assert max(parsed) < 5_000, "nothing comes between two slices of so many rows"
+
+
+def test_what_comes_while_the_app_ends_is_not_drawn():
+    write_run(Path("runs/a"))
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        await wait_until(app, lambda: screen.watched == "a")
+        # Widgets go one after the other, in any order.
+        ending = app._prune(screen.query_one(ModeStrip))
+        screen._pruning = True
+        await ending
+        screen._draw()
+
+    drive(script)
+
+
+@pytest.mark.slow
+def test_a_million_rows_take_little_memory():
+    size = write_many_rows().stat().st_size
+    process = psutil.Process()
+
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        await wait_until(app, lambda: screen._readers)
+        before, most = process.memory_info().rss, 0
+        reader = screen._reader("a")
+        limit = time.monotonic() + 600
+        while reader.curves.last_step.get("step") != MANY:
+            assert time.monotonic() < limit, screen_text(app)
+            await pilot.pause(0.05)
+            most = max(most, process.memory_info().rss - before)
+        assert all(len(series) <= MOST_POINTS + 1000 for series in reader.curves.series.values())
+        assert most < size / 3, f"{most / 1e6:.0f} MB for a file of {size / 1e6:.0f} MB"
+
+    drive(script)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -157,6 +157,27 @@ def test_a_run_that_is_starting_or_failed_to_is_told():
     assert last_lines(log, 9) == ["$ picochat", "error: no such file"]
 
 
+def test_a_crashed_run_is_told_with_its_last_words():
+    path = write_run(Path("runs/a"), state="running", done=10, saved=(), heartbeat=NOW - 500)
+
+    def told() -> tuple[str, str]:
+        [facts] = Scanner(Path("runs")).scan()
+        return facts.state, facts.problem
+
+    assert told() == ("crashed", "")
+    log = path / "log.txt"
+    log.write_text("Traceback\n  RuntimeError: out of memory\n\n", encoding="utf-8")
+    os.utime(log, (NOW - 499, NOW - 499))
+    assert told() == ("crashed", "RuntimeError: out of memory")
+    # It was gone on with from a terminal, whose lines went there.
+    os.utime(log, (NOW - 5000, NOW - 5000))
+    assert told() == ("crashed", "")
+    write_json(
+        path / "status.json", {"state": "failed", "message": "NaN", "step": 10, "heartbeat": NOW - 500}
+    )
+    assert told() == ("failed", "NaN")
+
+
 def test_a_million_rows_are_summed_up_at_once():
     path = Path("metrics.jsonl")
     row = json.dumps({"event": "step", "step": 1, "loss": 2.0})

@@ -144,7 +144,8 @@ def test_every_key_of_ours_is_a_key_and_means_one_thing():
     check_keys({"left": "f13"}, {"left": Action("a", "x"), "right": Action("b", "f13")})
 
 
-def test_help_lists_the_keys_of_where_one_is(tmp_path):
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_help_lists_the_keys_of_where_one_is(tmp_path, size):
     async def script(pilot):
         await ask(pilot, "one")
         await pilot.press("f1")
@@ -158,7 +159,7 @@ def test_help_lists_the_keys_of_where_one_is(tmp_path):
         await wait(pilot, lambda: isinstance(pilot.app.screen, Help))
         assert "Branch here" in shown(pilot)
 
-    run(tmp_path, script, (80, 24))
+    run(tmp_path, script, size)
 
 
 def test_the_palette_finds_what_keys_do(tmp_path):

@@ -159,6 +159,23 @@ def test_the_process_answers_and_a_new_question_ends_the_old_one(tmp_path):
     asyncio.run(use())
 
 
+def test_a_crash_shows_its_last_lines_and_the_next_question_starts_anew(tmp_path):
+    write_tensors(tmp_path / "a.safetensors", weights(1))
+
+    async def talk() -> None:
+        client = TensorClient()
+        # A path that is a number is a bug of who asks: the process ends with a traceback.
+        [reply] = [reply async for reply in client.ask(op="stats", path=3, name="x")]
+        assert reply["error"].startswith("the process that measures tensors has crashed (1)\n")
+        assert reply["error"].splitlines()[-1].startswith("TypeError: ")
+        path = str(tmp_path / "a.safetensors")
+        [reply] = [reply async for reply in client.ask(op="stats", path=path, name="lm_head.weight")]
+        assert reply["count"] == 160
+        await client.close()
+
+    asyncio.run(talk())
+
+
 def test_layers_are_found_in_names():
     assert layer_of("h.3.attn.c_q.weight") == ("h.*.attn.c_q", 3)
     assert layer_of("ve.1.weight") == ("ve.*", 1)

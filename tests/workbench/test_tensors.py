@@ -1,6 +1,7 @@
 """The screen that looks into safetensors files."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from textual.widgets import Input
 
 from tests.workbench.make_runs import drive, stop_clocks, weights, write_tensors, write_world
 from tests.workbench.screen_text import check_golden, screen_text, wait_until
+from workbench import tensor_client
 from workbench.screens.checkpoints import CheckpointsScreen
 from workbench.screens.dialogs import Choose
 from workbench.screens.tensors import TensorsScreen
@@ -133,6 +135,40 @@ def test_what_can_not_be_read_is_told():
         await wait_until(app, lambda: "No such file" in screen_text(app))
         screen.compare(Path("bad.safetensors"))
         await wait_until(app, lambda: any("No such file" in told.message for told in app._notifications))
+
+    drive(script)
+
+
+def test_a_crash_of_the_measuring_process_is_told_and_tried_again(monkeypatch, tmp_path):
+    worker = tensor_client.COMMAND
+    crash = "import sys; sys.stdin.readline(); sys.exit('no memory for [b]this\x1b[31m')"
+
+    async def script(app, pilot):
+        monkeypatch.setattr(tensor_client, "COMMAND", (sys.executable, "-c", crash))
+        screen = await enter(app, pilot)
+        await pilot.press("enter")
+        await wait_until(app, lambda: "no memory for [b]this␛[31m" in screen_text(app))
+        assert "has crashed (1)" in screen_text(app)
+        await pilot.press("a")
+        await wait_until(app, lambda: any("no memory" in told.message for told in app._notifications))
+        monkeypatch.setattr(tensor_client, "COMMAND", worker)
+        await pilot.press("enter")
+        await wait_until(app, lambda: "rms" in screen_text(app))
+        await pilot.press("a")
+        await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
+
+    drive(script)
+
+
+def test_another_file_is_measured_where_the_cursor_rests():
+    async def script(app, pilot):
+        screen = await enter(app, pilot)
+        await wait_until(app, lambda: screen.tensor.name in screen.stats)
+        before = screen.stats[screen.tensor.name]
+        # Its tensors have the same names, so the cursor stays where it is.
+        screen.open(Path("runs/base/checkpoints/step-00000100/model.safetensors"))
+        await wait_until(app, lambda: screen.tensor.name in screen.stats)
+        assert screen.stats[screen.tensor.name]["mean"] != before["mean"]
 
     drive(script)
 

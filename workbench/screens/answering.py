@@ -1,5 +1,6 @@
 """What all parts of the chat screen stand on: a conversation, and the answer that is written."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from workbench.app import Workbench
 
 FRAME_SECONDS = 1 / 25
+MOST_WORK = 0.4
+"""Share of the time that drawing and all else may take while an answer is written."""
+MOST_LEFT_OUT = 2
+"""Frames in a row that are left out for that."""
 TOKENS_PER_FRAME = 400
 """More wait for the next frame: keys come first."""
 
@@ -53,6 +58,25 @@ class Writing:
         return (self.num_new - 1) / (self.newest_at - self.first_at)
 
 
+class Pace:
+    """Leaves out frames where a machine is slow to draw them, so that keys find it idle."""
+
+    def __init__(self) -> None:
+        self._drawn_at = self._worked = 0.0
+        self._left_out = 0
+
+    def due(self) -> int:
+        """Return how many frames the one to draw now stands for; none if the last one took too long."""
+        now, worked = time.perf_counter(), time.thread_time()
+        is_busy = worked - self._worked > MOST_WORK * (now - self._drawn_at)
+        if is_busy and self._left_out < MOST_LEFT_OUT:
+            self._left_out += 1
+            return 0
+        due, self._left_out = self._left_out + 1, 0
+        self._drawn_at, self._worked = now, worked
+        return due
+
+
 class AnsweringScreen(Screen[None]):
     """Holds a conversation and writes answers into it."""
 
@@ -62,6 +86,7 @@ class AnsweringScreen(Screen[None]):
         self.writing: Writing | None = None
         self._frames: Timer | None = None
         self._is_beginning = False
+        self._pace = Pace()
 
     @property
     def workbench(self) -> "Workbench":
@@ -236,9 +261,9 @@ class AnsweringScreen(Screen[None]):
 
     def _draw(self) -> None:
         """Show what has come since the last frame, and keep it."""
-        if self.writing is None:
+        if self.writing is None or not (due := self._pace.due()):
             return
-        self.writing.widget.flush(TOKENS_PER_FRAME)
+        self.writing.widget.flush(due * TOKENS_PER_FRAME)
         answer = self.writing.answer
         if len(answer.tokens) - self.writing.num_saved >= TOKENS_PER_LINE:
             self.save(*token_rows(answer, self.writing.num_saved))

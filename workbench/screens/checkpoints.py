@@ -18,8 +18,9 @@ from workbench.run_reader import RunReader
 from workbench.run_tree import COLUMNS, ORDERS, Row, cells, tree_rows
 from workbench.run_views import changed_options, changed_text, config_text, facts_text, log_text, samples_text
 from workbench.runs import Facts, Scanner
-from workbench.screens.dialogs import Ask, Confirm, LineInput
+from workbench.screens.dialogs import Ask, Confirm
 from workbench.visible import visible
+from workbench.widgets.inputs import LineInput
 from workbench.widgets.plot import Plot
 from workbench.widgets.run_curves import run_lines
 from workbench.widgets.strip import ModeStrip, NameStrip
@@ -120,7 +121,7 @@ class CheckpointsScreen(Screen[None]):
         self._fill()
 
     def _fill(self) -> None:
-        if not self.query(StillTable):
+        if not self.display or not self.query(StillTable):
             return  # The app is ending, or has not begun.
         self.rows = tree_rows(self._found, order=self.order, words=self.words, folded=self.folded)
         columns = next(names for width, names in COLUMNS if self.size.width >= width)
@@ -178,7 +179,7 @@ class CheckpointsScreen(Screen[None]):
         return reader
 
     def _show_reader(self, row: Row, reader: RunReader) -> None:
-        if not self.query(Plot):
+        if not self.display or not self.query(Plot):
             return
         plot = self.query_one(Plot)
         plot.empty = "no steps yet" if row.facts.kind == "run" else "no curve"

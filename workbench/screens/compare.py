@@ -20,8 +20,9 @@ from picochat.engine.protocol import Failed, Finished, Generate, Load, Loaded, T
 from picochat.errors import UserError
 from workbench.engine_client import Crashed, EngineClient
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose, LineInput
+from workbench.screens.dialogs import Choose
 from workbench.visible import visible
+from workbench.widgets.inputs import LineInput
 from workbench.widgets.side_text import SideText, find_parting, mark
 from workbench.widgets.strip import ModeStrip
 
@@ -289,7 +290,7 @@ class CompareScreen(Screen[None]):
         self._draw_tokens()
 
     def _draw_heads(self) -> None:
-        if not self.query(SideHead):
+        if not self.display or not self.query(SideHead):
             return  # The app is ending, or has not begun.
         for number, side in enumerate(self.sides):
             text = Text(no_wrap=True, overflow="ellipsis")
@@ -301,7 +302,7 @@ class CompareScreen(Screen[None]):
         self.query_one("#mode", Static).update(mode)
 
     def _draw_tokens(self) -> None:
-        if not self.query(SideText):
+        if not self.display or not self.query(SideText):
             return
         first, second = self.query(SideText)
         index = self.cursor if self.cursor is not None else first.parting

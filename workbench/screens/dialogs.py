@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -17,28 +17,12 @@ from textual.widgets.option_list import Option
 
 from picochat.errors import UserError
 from workbench.visible import visible
-from workbench.widgets.prompt import mend_space
+from workbench.widgets.inputs import LineInput, PageInput
 
 
 def typed_path(text: str) -> Path:
     """Return the path that a user typed; as in a shell `~NAME` stays as it is where nobody is called so."""
     return Path(os.path.expanduser(text))
-
-
-class LineInput(Input):
-    """An input that takes the spaces of every terminal."""
-
-    async def _on_key(self, event: events.Key) -> None:
-        mend_space(event)
-        await super()._on_key(event)
-
-
-class PageInput(TextArea):
-    """A text area that takes the spaces of every terminal."""
-
-    async def _on_key(self, event: events.Key) -> None:
-        mend_space(event)
-        await super()._on_key(event)
 
 
 class Ask(ModalScreen[str | None]):

@@ -166,7 +166,7 @@ class MonitorScreen(Screen[None]):
     # What is shown
 
     def _draw(self) -> None:
-        if not self.query(StillTable):
+        if not self.display or not self.query(StillTable):
             return  # The app is ending, or has not begun.
         self._draw_list()
         facts = self.facts

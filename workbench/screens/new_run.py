@@ -18,7 +18,7 @@ from picochat.arguments import parse_options
 from picochat.commands.runs_view import OPTIONS
 from picochat.errors import UserError
 from workbench.run_actions import free_name
-from workbench.screens.dialogs import LineInput
+from workbench.widgets.inputs import LineInput
 
 FORM = {
     "pretrain": ("steps", "depth", "batch_size", "seq_len", "data", "eval_every", "save_every"),

@@ -11,6 +11,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from workbench.run_reader import RunReader
 from workbench.run_views import rollout_line, rollout_text
+from workbench.visible import visible
 from workbench.widgets.strip import NameStrip
 from workbench.widgets.table import StillTable
 
@@ -32,7 +33,7 @@ class RolloutsScreen(Screen[None]):
         self._seen: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
-        yield NameStrip([("", f"rollouts of {self.reader.path.name}")], "")
+        yield NameStrip([("", f"rollouts of {visible(self.reader.path.name)}")], "")
         with Horizontal():
             yield StillTable(id="groups")
             with VerticalScroll(id="group"):
@@ -60,7 +61,7 @@ class RolloutsScreen(Screen[None]):
         return groups
 
     def _fill(self) -> None:
-        if not self.query(StillTable):
+        if not self.display or not self.query(StillTable):
             return  # The screen is closing.
         self._seen = self.reader.rollouts
         width = max(self.query_one(StillTable).size.width - 3, 20)

@@ -13,8 +13,8 @@ from textual.widgets import Static, TextArea
 
 from picochat.engine.protocol import Failed, Score, Scored
 from workbench.engine_client import Crashed
-from workbench.screens.dialogs import PageInput
 from workbench.visible import visible
+from workbench.widgets.inputs import PageInput
 from workbench.widgets.inspector import Inspector, quote
 from workbench.widgets.token_text import TokenText
 

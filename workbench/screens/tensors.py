@@ -9,17 +9,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import DataTable, Footer, Input, Static
 
 from picochat.commands.runs_view import short_bytes, short_count
 from picochat.errors import UserError
 from workbench.canvas import short
 from workbench.runs import Scanner
-from workbench.screens.dialogs import Choose, LineInput, typed_path
+from workbench.screens.dialogs import Choose, typed_path
 from workbench.tensor_client import TensorClient
 from workbench.tensor_files import TensorFacts, TensorFile
 from workbench.tensor_views import heat_map, stats_text
 from workbench.visible import visible
+from workbench.widgets.inputs import LineInput
 from workbench.widgets.strip import ModeStrip
 from workbench.widgets.table import StillTable
 
@@ -66,6 +68,7 @@ class TensorsScreen(Screen[None]):
         """For single tensors: they do not wait for, nor end, what takes long."""
         self._busy = ""
         self._is_due = False
+        self._resting: Timer | None = None
 
     @property
     def workbench(self) -> "Workbench":
@@ -106,6 +109,8 @@ class TensorsScreen(Screen[None]):
             self._problem = str(error)
         self._fill()
         self.query_one(DataTable).focus()
+        # Where the names are those of the file before, the cursor does not move.
+        self._rest_soon()
 
     def _files(self, words: str) -> list[tuple[str, str]]:
         """Return weights and optimizer states of all checkpoints, and a path that was typed."""
@@ -191,7 +196,7 @@ class TensorsScreen(Screen[None]):
     async def _measure_one(self, name: str) -> None:
         assert self.file is not None
         path = self.file.path
-        if name not in self.stats:
+        if "error" in self.stats.get(name, {"error": "not measured"}):
             async for reply in self._quick.ask(op="stats", path=str(path), name=name):
                 self.stats[name] = reply
         if self.file is not None and self.file.path == path and self.query(StillTable):
@@ -205,20 +210,24 @@ class TensorsScreen(Screen[None]):
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
-        name = self.tensor.name if self.tensor else ""
-        if name:
-            self.set_timer(REST_SECONDS, lambda: self._rest(name))
+        self._rest_soon()
 
-    def _rest(self, name: str) -> None:
+    def _rest_soon(self) -> None:
+        """Measure the tensor under the cursor when nothing has moved for a moment."""
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(REST_SECONDS, self._rest)
+
+    def _rest(self) -> None:
         tensor = self.tensor
-        if tensor is not None and tensor.name == name and tensor.num_values <= QUICK:
-            self._measure_one(name)
+        if tensor is not None and tensor.num_values <= QUICK:
+            self._measure_one(tensor.name)
 
     # What is shown
 
     def _fill(self) -> None:
         self._is_due = False
-        if not self.query(StillTable):
+        if not self.display or not self.query(StillTable):
             return  # The app is ending, or has not begun.
         self._show_file()
         self.query_one(ModeStrip).note(self._busy)

@@ -14,6 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from workbench.canvas import Canvas, Line, Range, find_range, short
+from workbench.visible import visible
 
 MUTED = Style(dim=True)
 ZOOM = 2.0
@@ -94,7 +95,7 @@ class Plot(Widget, can_focus=True):
     def _head(self, base: Style, area: Range | None) -> list[Segment]:
         """Return title and legend; with a cursor, the values there."""
         title = base + Style(bold=True, reverse=self.has_focus)
-        row = [Segment(f" {self.title} ", title)]
+        row = [Segment(f" {visible(self.title)} ", title)]
         if self.is_log:
             row.append(Segment(" log", base + MUTED))
         if area is None:
@@ -107,7 +108,7 @@ class Plot(Widget, can_focus=True):
             value = _at(line, step)
             mark = "━┅┉"[number % 3] if self.app.no_color else "━"
             row.append(Segment(f"  {mark} ", base + Style(color=line.colour, bold=True)))
-            row.append(Segment(f"{line.name} " if line.name else "", base))
+            row.append(Segment(f"{visible(line.name)} " if line.name else "", base))
             row.append(Segment("" if value is None else short(value), base + Style(bold=True)))
         return row
 

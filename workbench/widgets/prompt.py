@@ -2,23 +2,16 @@
 
 from textual import events
 from textual.message import Message
-from textual.widgets import TextArea
 
 from workbench.store import History
+from workbench.widgets.inputs import PageInput
 
 NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter", "ctrl+enter", "shift+\r")
 """Terminals differ in which of these they can tell from enter; all can tell the first."""
 PLACEHOLDER = "Ask something.  Enter sends, ^J begins a new line, F1 helps."
-SPACES = ("space", "shift+space")
 
 
-def mend_space(event: events.Key) -> None:
-    """Give a space its character: some terminals report the key alone, and it would be lost."""
-    if event.key in SPACES and event.character is None:
-        event.character = " "
-
-
-class Prompt(TextArea):
+class Prompt(PageInput):
     """Enter sends, Ctrl-J begins a new line; up and down at the ends go through what was sent before."""
 
     DEFAULT_CSS = """
@@ -47,7 +40,6 @@ class Prompt(TextArea):
         self._place = len(self.sent.lines)
 
     async def _on_key(self, event: events.Key) -> None:
-        mend_space(event)
         if event.key == "enter":
             event.prevent_default().stop()
             if self.text.strip():

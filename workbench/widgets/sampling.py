@@ -19,7 +19,7 @@ from workbench.widgets.next_token import NextTokenPicture
 
 LABEL, VALUE, BAR = 15, 7, 10
 HINT = "1-5 or a click forces it"
-BAR_BEGINS = LABEL + VALUE + 1
+BAR_ENDS = LABEL + VALUE + 1 + BAR
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,29 @@ class OptionRow(Widget, can_focus=True):
         self.value: float | None = getattr(SamplingOptions(), option.name)
         self._typed = ""
 
-    def render(self) -> Text:
+    @property
+    def _shown(self) -> str:
         value = "none" if self.value is None else number_text(self.value)
-        filled = 0 if self.value is None else round(BAR * min(self.value / self.option.full, 1))
-        shown = f"{self._typed}▏" if self._typed else value
+        return f"{self._typed}▏" if self._typed else value
+
+    @property
+    def _bar_width(self) -> int:
+        """What the longest seeds leave of the bar; of others the label's end gives way."""
+        return max(0, min(BAR, BAR_ENDS - len(f"{self.option.label} {self._shown} ")))
+
+    def render(self) -> Text:
+        shown, width = self._shown, self._bar_width
+        filled = 0 if self.value is None else round(width * min(self.value / self.option.full, 1))
+        room = BAR_ENDS - width - len(f"{self.option.label}  ")
         is_usual = self.value == getattr(SamplingOptions(), self.option.name)
         number = look(self.app, "text" if is_usual else "changed")
         bar = look(self.app, "primary")
         return Text.assemble(
-            f"{self.option.label:<{LABEL}}",
-            (f"{shown:>{VALUE}}", number),
+            f"{self.option.label} ",
+            (f"{shown:>{room}}", number),
             " ",
             ("━" * filled, bar),
-            ("─" * (BAR - filled), "dim"),
+            ("─" * (width - filled), "dim"),
             no_wrap=True,
         )
 
@@ -114,9 +124,10 @@ class OptionRow(Widget, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
-        place = -1 if offset is None else offset.x - BAR_BEGINS
-        if 0 <= place < BAR:
-            value = round((place + 1) / BAR * self.option.full / self.option.step) * self.option.step
+        width = self._bar_width
+        place = -1 if offset is None else offset.x - (BAR_ENDS - width)
+        if 0 <= place < width:
+            value = round((place + 1) / width * self.option.full / self.option.step) * self.option.step
             self.post_message(self.Changed(self.option.name, round(value, 4)))
 
     def _ask_default(self) -> None:

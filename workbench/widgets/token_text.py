@@ -6,6 +6,7 @@ walked through token by token, and coloured by how likely each was.
 
 import math
 from collections.abc import Iterable
+from itertools import groupby
 from typing import ClassVar, Literal
 
 from rich.cells import cell_len
@@ -13,6 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -30,6 +32,8 @@ from workbench.widgets.wrap import Line, Piece, Wrapper
 RawMode = Literal["off", "tokens", "ids"]
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 CURSOR = Style(reverse=True)
+MOST_STRIPS = 128
+"""Lines that are kept drawn: more than a screen has."""
 HOVER = Style(underline=True, bold=True)
 
 
@@ -78,6 +82,8 @@ class TokenText(Widget, can_focus=True):
         self.footer = ""
         """A line below the text."""
         self._wrapper = Wrapper(0)
+        self._base = Style()
+        self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(MOST_STRIPS)
         self._waiting: list[TokenInfo] = []
         self._is_over = False
         self._thought: int | None = None  # tokens of the block of thinking that is open
@@ -118,6 +124,7 @@ class TokenText(Widget, can_focus=True):
 
     def _wrap(self, width: int) -> None:
         self._wrapper, self._thought = Wrapper(width), None
+        self._strips.clear()
         if width:
             for index in range(len(self.tokens)):
                 self._add(index)
@@ -181,13 +188,30 @@ class TokenText(Widget, can_focus=True):
             self._wrap(width)
         return len(self._wrapper.lines) + bool(self.footer)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # All lines have it, and it takes longer to find than a line to draw.
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
-        width, base = self.content_size.width, self.rich_style
+        width, base = self.content_size.width, self._base
         lines = self._wrapper.lines
         if y >= len(lines):
             told = self.footer if y == len(lines) else ""
             return Strip([Segment(told, base + look(self.app, "note"))]).adjust_cell_length(width, base)
-        segments = [Segment(piece.text, base + self._style(piece)) for piece in lines[y]]
+        # Lines above the last stay as they are while an answer grows, but the compositor asks for them again.
+        is_plain = self.cursor < 0 and self.hover < 0 and self.text_selection is None
+        if not is_plain or y == len(lines) - 1:
+            return self._draw_line(y, width, base)
+        key = (y, width, base, self.colours, getattr(self.app, "ramp", ""), self.app.theme)
+        if (strip := self._strips.get(key)) is None:
+            strip = self._strips[key] = self._draw_line(y, width, base)
+        return strip
+
+    def _draw_line(self, y: int, width: int, base: Style) -> Strip:
+        # One segment for all tokens that look alike: most of a terminal's work are changes of colour.
+        runs = groupby(self._wrapper.lines[y], self._style)
+        segments = [Segment("".join(piece.text for piece in run), base + style) for style, run in runs]
         strip = Strip(segments).adjust_cell_length(width, base).crop(0, width)
         return self._selected(strip, y).apply_offsets(0, y)
 
