@@ -42,6 +42,10 @@ test *options:
 test-all *options:
     python -m pytest -m "slow or not slow" {{ options }}
 
+# the tests that run the notebooks as scripts
+test-scripts *options:
+    python -m pytest -n auto -m "script and not slow" {{ options }}
+
 # the tests that drive the notebooks and the chat page in Chromium
 test-browser *options:
     python -m pytest -m "browser and not slow" {{ options }}

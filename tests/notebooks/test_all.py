@@ -1,7 +1,5 @@
-"""What holds for several notebooks: marimo's own checks, and what they share in live.py."""
+"""What holds for several notebooks: what they share in live.py."""
 
-import subprocess
-import sys
 from concurrent.futures import Future
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -16,13 +14,7 @@ from picochat.errors import UserError
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "pretrain", "sft", "grpo", "eval"])
-def test_marimo_has_nothing_to_say(name):
-    command = [sys.executable, "-m", "marimo", "check", "--strict", "--ignore-scripts"]
-    done = subprocess.run([*command, str(FOLDER / f"{name}.py")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
+@pytest.mark.script
 @pytest.mark.parametrize(("name", "made_by"), [("sft", "pretrain"), ("grpo", "sft")])
 def test_without_a_base_it_says_what_to_do(name, made_by, tmp_path, script):
     done = script(FOLDER / f"{name}.py", "--", "--runs-dir", str(tmp_path), "--steps", "1")

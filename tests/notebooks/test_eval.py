@@ -58,6 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.script
 def test_as_a_script_it_does_what_the_command_does(folder: Path):
     save_model(folder / "even", 1)
     save_model(folder / "odd", 2)
@@ -80,6 +81,7 @@ def test_as_a_script_it_does_what_the_command_does(folder: Path):
     assert (flat.returncode, flat.stdout) == (0, expected.stdout), flat.stderr
 
 
+@pytest.mark.script
 def test_without_a_run_it_says_what_to_do(folder: Path):
     done = run_python(NOTEBOOK)
     assert done.returncode == 2
@@ -87,6 +89,7 @@ def test_without_a_run_it_says_what_to_do(folder: Path):
     assert "Train a model first" in line
 
 
+@pytest.mark.script
 def test_a_mistake_is_one_line(folder: Path):
     done = run_python(NOTEBOOK, "--", "--load", "nowhere")
     assert done.returncode == 2

@@ -45,6 +45,7 @@ def by_command(small_base: Path, given: list[str], own_rewards: Path, curve_of) 
     return found
 
 
+@pytest.mark.script
 def test_as_a_script_it_is_the_command(small_base, given, by_command, script, own_rewards, curve_of):
     path = ROOT / "notebooks" / "grpo.py"
     done = script(path, "--", "--run", "by-script-grpo", *given, cwd=own_rewards)
@@ -54,6 +55,7 @@ def test_as_a_script_it_is_the_command(small_base, given, by_command, script, ow
     assert f"checkpoint: {small_base / 'by-script-grpo'}" in done.stdout
 
 
+@pytest.mark.script
 def test_as_a_flat_script_too(small_base, given, by_command, script, exported, own_rewards, curve_of):
     done = script(exported("grpo"), "--run", "by-flat-script-grpo", *given, cwd=own_rewards)
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,7 @@ def options(**changes: Any) -> Any:
     return notebook.PretrainPage(**{"data": ("text.txt",), **changes})
 
 
+@pytest.mark.script
 def test_as_a_script_it_is_the_command(folder, command_curve):
     done = run_python(NOTEBOOK, "--", "--run", "script", *SETTING)
     assert done.returncode == 0, done.stderr
@@ -65,6 +66,7 @@ def test_as_a_script_it_is_the_command(folder, command_curve):
     assert [row["step"] for row in RunDir(Path("runs/script")).rows("finished")] == [6]
 
 
+@pytest.mark.script
 def test_the_exported_script_runs_too(folder, command_curve):
     exported = run_python("-m", "marimo", "export", "script", NOTEBOOK, "-o", "flat.py")
     assert exported.returncode == 0, exported.stderr
@@ -73,6 +75,7 @@ def test_the_exported_script_runs_too(folder, command_curve):
     assert curve("flat") == command_curve
 
 
+@pytest.mark.script
 def test_a_mistake_is_one_line(folder):
     for arguments in (["--steps", "x"], ["--depth", "0"], ["--data", "missing.txt"], ["--stepz", "3"]):
         done = run_python(NOTEBOOK, "--", *arguments)
@@ -191,6 +194,7 @@ def test_what_a_change_is_called():
     assert live.change_marks(history, 8) == [(3, "lr ×0.5"), (5, "batch 16"), (9, "lr ×1, batch 8")]
 
 
+@pytest.mark.script
 def test_the_page_is_shown_as_it_was_exported(folder):
     done = run_python("-m", "marimo", "export", "html", NOTEBOOK, "-o", "page.html", "--", *SETTING)
     assert done.returncode == 0, done.stderr

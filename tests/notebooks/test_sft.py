@@ -40,6 +40,7 @@ def by_command(small_base: Path, given: list[str], curve_of) -> list[tuple[int, 
     return found
 
 
+@pytest.mark.script
 def test_as_a_script_it_is_the_command(small_base, given, by_command, script, curve_of):
     done = script(ROOT / "notebooks" / "sft.py", "--", "--run", "by-script", *given)
     assert done.returncode == 0, done.stderr
@@ -48,6 +49,7 @@ def test_as_a_script_it_is_the_command(small_base, given, by_command, script, cu
     assert f"checkpoint: {small_base / 'by-script'}" in done.stdout
 
 
+@pytest.mark.script
 def test_as_a_flat_script_too(small_base, given, by_command, script, exported, curve_of):
     done = script(exported("sft"), "--run", "by-flat-script", *given)
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.script
 def test_as_a_script_it_does_what_the_command_does(folder: Path):
     options = ("--data", "text.txt", "--vocab-size", "280")
     done = run_python(NOTEBOOK, "--", *options, "--out", "notebook")
@@ -36,6 +37,7 @@ def test_as_a_script_it_does_what_the_command_does(folder: Path):
     assert (folder / "flat/tokenizer.json").read_bytes() == (folder / "command/tokenizer.json").read_bytes()
 
 
+@pytest.mark.script
 def test_a_mistake_is_one_line(folder: Path):
     for options in (["--data", "missing.txt"], ["--vocab-size", "3"]):
         done = run_python(NOTEBOOK, "--", *options)

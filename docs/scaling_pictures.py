@@ -1,0 +1,27 @@
+"""Take the picture of how a training step scales, after `just bench-scaling`: `python docs/scaling_pictures.py`.
+
+Needs Chromium at /usr/bin/chromium, or where the environment variable CHROMIUM says.
+"""
+
+import os
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+PAGE = Path("build/scaling.html")
+
+
+def main() -> None:
+    """Write scaling-speed.png beside this file."""
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1200, "height": 500}, device_scale_factor=1.5)
+        page.goto(PAGE.resolve().as_uri())
+        page.locator(".main-svg").nth(3).wait_for(state="attached")
+        page.screenshot(path=Path(__file__).with_name("scaling-speed.png"), full_page=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
