@@ -21,6 +21,7 @@ from tests.bench.measure import machine, measure
 TOKENS = 2048
 """Tokens of a step, whatever the length of its rows."""
 KERNELS = ("auto", "plain")
+CONFIG = {"displaylogo": False, "responsive": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +93,24 @@ def measure_size(size: Size, options: Options) -> list[Point]:
 
 def figures(points: Sequence[Point]) -> list[go.Figure]:
     """Return tokens a second and memory over the operations of a token, a line for what grows."""
-    x = {"type": "log", "title": {"text": "floating-point operations of a token"}, "exponentformat": "SI"}
+    axis = {"type": "log", "dtick": "D2", "exponentformat": "SI"}
+    x = {**axis, "title": {"text": "floating-point operations of a token"}}
     speed = style.figure(
-        x=x, y={"type": "log", "title": {"text": "tokens a second"}}, title="Speed of a training step"
+        x=x,
+        y={**axis, "title": {"text": "tokens a second"}},
+        title="Speed of a training step (dotted: plain)",
     )
-    memory = style.figure(x=x, y={"type": "log", "title": {"text": "MB"}}, title="Memory beyond the weights")
+    memory = style.figure(
+        x=x, y={**axis, "title": {"text": "MB"}}, title="Memory beyond the weights (dotted: plain)"
+    )
     for index, (grows, sizes) in enumerate(SERIES.items()):
         for kernels in KERNELS:
             chosen = {point.size: point for point in points if point.kernels == kernels}
-            row = sorted((chosen[size] for size in sizes), key=lambda point: point.flops_per_token)
+            row = [chosen[size] for size in sizes if size in chosen]
             look = {
-                "name": f"{grows}, {kernels}",
+                "name": grows.replace("_size", "ulary"),
+                "legendgroup": grows,
+                "showlegend": kernels == "auto",
                 "x": [point.flops_per_token for point in row],
                 "text": [f"{grows} {getattr(point.size, grows)}" for point in row],
                 "mode": "lines+markers",
@@ -118,35 +126,41 @@ def figures(points: Sequence[Point]) -> list[go.Figure]:
 def page(points: Sequence[Point], where: str) -> str:
     """Return both figures as a page of its own."""
     parts = [
-        figure.to_html(full_html=False, include_plotlyjs=index == 0, config={"displaylogo": False})
+        figure.to_html(full_html=False, include_plotlyjs=index == 0, config=CONFIG)
         for index, figure in enumerate(figures(points))
     ]
-    boxes = "".join(f"<div style='flex: 1; min-width: 480px'>{part}</div>\n" for part in parts)
+    boxes = "".join(f"<div>{part}</div>\n" for part in parts)
     return f"""<!doctype html>
 <html lang='en'><head><meta charset='utf-8'><title>How a training step scales</title></head>
 <body style='font: 14px system-ui, sans-serif; margin: 16px; color-scheme: light dark'>
-<div style='display: flex; flex-wrap: wrap'>{boxes}</div>
+<div style='display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px'>{boxes}</div>
 <p>{style.label(where)}</p>
 </body></html>
 """
 
 
 def main() -> None:
-    """Measure all sizes."""
+    """Measure all sizes; what is there is written after each."""
     options = tyro.cli(Options, description=__doc__)
+    options.out.mkdir(parents=True, exist_ok=True)
+    where = machine(options.threads, "wall")
     points: list[Point] = []
     for size in dict.fromkeys(size for sizes in SERIES.values() for size in sizes):
         points += measure_size(size, options)
-        told = ", ".join(
-            f"{p.kernels} {p.tokens_per_second:.0f} tok/s {p.memory / 1e6:.0f} MB" for p in points[-2:]
+        told = "; ".join(
+            f"{point.kernels} {point.tokens_per_second:.0f} tok/s, {point.memory / 1e6:.0f} MB"
+            for point in points[-len(KERNELS) :]
         )
         print(f"depth {size.depth}, length {size.length}, vocabulary {size.vocab_size}: {told}", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    where = machine(options.threads, "wall")
+        write(points, where, options.out)
+
+
+def write(points: Sequence[Point], where: dict[str, object], folder: Path) -> None:
+    """Write scaling.json and scaling.html."""
     rows = {"machine": where, "points": [asdict(point) for point in points]}
-    (options.out / "scaling.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (folder / "scaling.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     text = ", ".join(f"{name} {value}" for name, value in where.items())
-    (options.out / "scaling.html").write_text(page(points, text), encoding="utf-8")
+    (folder / "scaling.html").write_text(page(points, text), encoding="utf-8")
 
 
 if __name__ == "__main__":
