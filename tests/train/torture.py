@@ -185,9 +185,10 @@ class Torture:
             with (self.run.path / "metrics.jsonl").open("ab") as file:
                 file.write(b'{"event": "step", "st')
             return
-        *older, newest = self.run.checkpoints().values()
-        if not older:
+        checkpoints = list(self.run.checkpoints().values())
+        if len(checkpoints) < 2:
             return
+        newest = checkpoints[-1]
         self.damaged = (newest, newest.stat().st_ino)
         # A change in the manifest's own white space is no damage.
         file = self.draw.choice(sorted(newest.glob("[!M]*")))
