@@ -56,11 +56,11 @@ class Ledger:
 
     def table(self) -> str:
         """Return the table to print."""
-        rows = [f"{'fault':<34} {'tried':>6} {'survived':>9} {'lost':>6}"]
+        rows = [f"{'fault':<40} {'tried':>6} {'survived':>9} {'lost':>6}"]
         for name, count in sorted(self.tried.items()):
-            rows.append(f"{name:<34} {count:>6} {count - self.lost[name]:>9} {self.lost[name]:>6}")
+            rows.append(f"{name:<40} {count:>6} {count - self.lost[name]:>9} {self.lost[name]:>6}")
         total, lost = self.tried.total(), self.lost.total()
-        return "\n".join([*rows, f"{'all':<34} {total:>6} {total - lost:>9} {lost:>6}"])
+        return "\n".join([*rows, f"{'all':<40} {total:>6} {total - lost:>9} {lost:>6}"])
 
 
 @dataclass
