@@ -24,13 +24,13 @@ with app.setup:
     from picochat.eval import examples as browser
     from picochat.eval.live import Findings, Plan, builtin_text, measure
     from picochat.eval.parts import text_difference
-    from picochat.eval.report import calibration_figure, html_report, score_figure
+    from picochat.eval.report import calibration_figure, score_figure, write_report
     from picochat.eval.scores import ModelScores, short_names
     from picochat.plots import comparison, tables
     from picochat.plots.curves import Curve, loss_figure
     from picochat.plots.samples import sample_html
     from picochat.plots.scores import Point
-    from picochat.train.run_dir import find_run, list_runs, resolve_checkpoint, run_of
+    from picochat.train.run_dir import find_run, list_runs, resolve_checkpoint
     from picochat.train.watch import Watch, WatchedRun
 
     BITS = "bits per byte"
@@ -557,7 +557,7 @@ def _(found, report_button, report_path, runs_dir, work):
             _said = mo.callout(mo.md("Measure first, to the end."), kind="warn")
         else:
             try:
-                write_report(found(), Path(report_path.value), Path(runs_dir.value))
+                write_page(found(), Path(report_path.value), Path(runs_dir.value))
                 _said = mo.callout(mo.md(f"Wrote `{report_path.value}`."), kind="success")
             except (OSError, UserError) as _error:
                 _said = mo.callout(mo.plain_text(str(_error)), kind="danger")
@@ -566,14 +566,12 @@ def _(found, report_button, report_path, runs_dir, work):
 
 
 @app.function
-def write_report(found: Findings, path: Path, runs_dir: Path) -> None:
+def write_page(found: Findings, path: Path, runs_dir: Path) -> None:
     """Write all that was found to an HTML file."""
     tasks = found.models[0].tasks.keys()
     models = [model for model in found.models if model.tasks.keys() == tasks]
-    found_runs = ((model.name, run_of(resolve_checkpoint(model.spec, runs_dir))) for model in models)
-    runs = {name: run for name, run in found_runs if run is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html_report(models, runs), encoding="utf-8", newline="\n")
+    write_report(models, [resolve_checkpoint(model.spec, runs_dir) for model in models], path)
 
 
 @app.cell(hide_code=True)

@@ -23,6 +23,7 @@ FORBIDDEN_OPTIONS = ("shell", "weights_only", "trust_remote_code", "allow_pickle
 
 LAYERS = {
     "errors": 0,
+    "files": 0,
     "background": 0,
     "progress": 0,
     "model": 1,

@@ -111,7 +111,10 @@ class EvalOptions:
         if self.out is not None:
             write_scores(Path(self.out) / "scores.json", models)
         if self.html is not None:
-            self._write_html(models, checkpoints)
+            from picochat.eval.report import write_report
+
+            write_report(models, checkpoints, Path(self.html))
+            print(f"report: {self.html}")
 
     def _evaluate(self, name: str, spec: str, jobs: Sequence[Job]) -> "dict[str, TaskScore]":
         from picochat.eval.suite import evaluate, file_name
@@ -137,16 +140,6 @@ class EvalOptions:
                     progress=update,
                 )
         return scores
-
-    def _write_html(self, models: "Sequence[ModelScores]", checkpoints: Sequence[Path]) -> None:
-        from picochat.eval.report import html_report
-        from picochat.train.run_dir import run_of
-
-        assert self.html is not None
-        found = zip(models, map(run_of, checkpoints), strict=True)
-        runs = {model.name: run for model, run in found if run is not None}
-        Path(self.html).write_text(html_report(models, runs), encoding="utf-8", newline="\n")
-        print(f"report: {self.html}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from picochat.files import write_whole
 
 _TEMPORARY = ".tmp-"
 
@@ -49,7 +50,8 @@ def remembered_sha256(path: Path, cache_dir: Path) -> str:
     if {key: known.get(key) for key in identity} == identity and isinstance(known.get("sha256"), str):
         return known["sha256"]
     sha256 = file_sha256(path)
-    write_atomically(note, json.dumps({**identity, "sha256": sha256}))
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(note, json.dumps({**identity, "sha256": sha256}), is_durable=True)
     return sha256
 
 
@@ -60,20 +62,6 @@ def _read_note(note: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the whole new one; creates its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{path.name}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def build_once(folder: Path, build: Callable[[Path], None], is_whole: Callable[[Path], bool]) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picochat.data.cache import file_sha256, write_atomically
+from picochat.data.cache import file_sha256
 from picochat.data.hub_sets import HubFiles, Row, hub_set
 from picochat.errors import UserError
+from picochat.files import write_whole
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -82,7 +83,7 @@ def fetch(
             written += [out / part.to] if known.convert else raw
     files = [_describe(path, out) for path in written]
     source = {**request, "commit": hub.commit, "licence": known.licence, "sources": sources, "files": files}
-    write_atomically(out / SOURCE, json.dumps(source, indent=2) + "\n")
+    write_whole(out / SOURCE, json.dumps(source, indent=2) + "\n", is_durable=True)
     shutil.rmtree(downloads)
     return Fetched(commit=hub.commit, files={file["path"]: file["bytes"] for file in files})
 

@@ -6,6 +6,7 @@ The filter of the examples is CSS.
 
 import html
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picochat.eval.intervals import Interval
@@ -15,17 +16,16 @@ from picochat.eval.scores import ModelScores, TaskScore, paired_difference
 from picochat.plots import scores as score_plots
 from picochat.plots.curves import Curve, loss_figure
 from picochat.plots.scores import Point
+from picochat.train.run_dir import RunDir, run_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from picochat.train.run_dir import RunDir
 
 EXAMPLES_PER_TASK = 1000
 """Rows of a task's table; those where the models differ come first in what is kept."""
 
 
-def html_report(models: Sequence[ModelScores], runs: "Mapping[str, RunDir]", *, title: str = "") -> str:
+def html_report(models: Sequence[ModelScores], runs: Mapping[str, RunDir], *, title: str = "") -> str:
     """Return the page: scores, levels, calibration, curves of training, reasoning, all examples.
 
     models: at least one, all with the same tasks and problems. runs: the runs of those that are of one, by
@@ -53,6 +53,13 @@ def html_report(models: Sequence[ModelScores], runs: "Mapping[str, RunDir]", *, 
         f"<style>{STYLE}</style>"
         f"<script>{get_plotlyjs()}</script></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
+
+
+def write_report(models: Sequence[ModelScores], checkpoints: Sequence[Path], path: Path) -> None:
+    """Write the page of models whose checkpoints stand in the folders `checkpoints`."""
+    found = zip(models, map(run_of, checkpoints), strict=True)
+    runs = {model.name: run for model, run in found if run is not None}
+    path.write_text(html_report(models, runs), encoding="utf-8", newline="\n")
 
 
 def score_figure(models: Sequence[ModelScores]) -> "go.Figure":

@@ -2,13 +2,13 @@
 
 import codecs
 import json
-import os
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from picochat.errors import UserError
+from picochat.files import write_whole
 from picochat.tokenizer.bulk import CutsDiffer, PieceCache, can_cache
 from picochat.tokenizer.formats import (
     build_huggingface,
@@ -172,9 +172,4 @@ def _parse(content: bytes) -> Vocabulary:
 def _write(path: Path, content: str) -> None:
     file = path / FILE_NAME if path.is_dir() else path
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(content, encoding="utf-8", newline="\n")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(file, content)

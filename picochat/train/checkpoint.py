@@ -13,12 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from picochat.errors import UserError
+from picochat.files import naming
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.model.int8 import is_int8, with_int8_layers
 from picochat.optim.groups import GroupedOptimizer
 from picochat.tokenizer.tokenizer import Tokenizer
-from picochat.train.run_dir import CHECKPOINT_FILES, RunDir, naming, read_json, read_object, write_json
+from picochat.train.run_dir import CHECKPOINT_FILES, RunDir, read_json, read_object, write_json
 from picochat.train.world import copy_whole_
 
 RESUMED_FILES = (*CHECKPOINT_FILES, "optimizer.safetensors", "state.json")

@@ -11,12 +11,13 @@ from typing import TextIO
 import filelock
 
 from picochat.errors import UserError
+from picochat.files import naming
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.changes import Changes
 from picochat.train.checkpoint import newest_valid, prune, restore, save_checkpoint, set_aside, sweep
 from picochat.train.events import EvalDone, Event, Finished, Paused, SampleDone, Saved, StepDone
 from picochat.train.options import RunOptions
-from picochat.train.run_dir import PROBE_SECONDS, RunDir, State, naming, open_for_append, write_json
+from picochat.train.run_dir import PROBE_SECONDS, RunDir, State, open_for_append, write_json
 from picochat.train.run_info import run_info
 from picochat.train.trainer import Trainer, Vote
 from picochat.train.world import whole

@@ -10,12 +10,12 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
 
 from picochat.errors import UserError
+from picochat.files import write_whole
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -49,25 +49,9 @@ def is_gone(pid: Any) -> bool:
     return False
 
 
-@contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """Name `path` in an `OSError` that names none: what works on an open file does not say which it was."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by strict JSON such that a reader sees the old or the new text, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with naming(path):
-            temporary.write_text(json.dumps(value, allow_nan=False, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Replace `path` by strict JSON, whole or not at all."""
+    write_whole(path, json.dumps(value, allow_nan=False, indent=2) + "\n")
 
 
 def open_for_append(path: Path) -> TextIO:

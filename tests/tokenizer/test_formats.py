@@ -29,19 +29,20 @@ def test_saves_and_loads_the_hugging_face_file(tokenizer, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "tokenizer.json"]
 
 
-@pytest.mark.parametrize("failing", ["write_text", "replace"])
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tokenizer, tmp_path, monkeypatch, failing):
+@pytest.mark.parametrize(("module", "failing"), [(Path, "open"), (os, "replace")])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tokenizer, tmp_path, monkeypatch, module, failing):
     Tokenizer.from_merges([], 272).save(tmp_path)
     old = (tmp_path / "tokenizer.json").read_bytes()
 
     def fail(path: Path, *_: object, **__: object) -> None:
-        path.write_bytes(b"half")
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, failing, fail)
-    for save in (tokenizer.save, tokenizer.save_rust):
-        with pytest.raises(OSError, match="No space left"):
-            save(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, failing, fail)
+        for save in (tokenizer.save, tokenizer.save_rust):
+            with pytest.raises(OSError, match="No space left"):
+                save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
     assert (tmp_path / "tokenizer.json").read_bytes() == old
 
