@@ -128,7 +128,8 @@ class MonitorScreen(Screen[None]):
     @work(exclusive=True, group="read")
     async def _read(self, scanner: Scanner) -> None:
         async with self._reading:
-            self.found = await asyncio.to_thread(scanner.scan)
+            # A checkpoint by itself has nothing to be watched.
+            self.found = [facts for facts in await asyncio.to_thread(scanner.scan) if facts.kind != "weights"]
             self._choose()
             self._draw()
             for name in self._shown_names():
