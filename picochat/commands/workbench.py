@@ -37,18 +37,22 @@ class OpenWorkbench:
         # The imports make many objects that stay: looking for garbage among them takes a tenth of the time
         # to the first frame. The app turns it on again.
         gc.disable()
-        from workbench.app import Workbench
-        from workbench.guard import guarded_stderr
+        from workbench.splash import quiet_keys, splash
 
-        with guarded_stderr():
-            app = Workbench(
-                load=self.load,
-                runs_dir=self.runs_dir,
-                chats_dir=self.chats_dir,
-                device=self.device,
-                dtype=self.dtype,
-            )
-            app.run()
+        with quiet_keys():
+            with splash():
+                from workbench.app import Workbench
+                from workbench.guard import guarded_stderr
+
+                app = Workbench(
+                    load=self.load,
+                    runs_dir=self.runs_dir,
+                    chats_dir=self.chats_dir,
+                    device=self.device,
+                    dtype=self.dtype,
+                )
+            with guarded_stderr():
+                app.run()
         sys.exit(app.return_code or 0)
 
     def _chat_plainly(self) -> None:

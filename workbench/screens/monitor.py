@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Static
+from textual.widgets import ContentSwitcher, Static
 
 from picochat.errors import UserError
 from picochat.train.run_dir import RunDir
@@ -24,6 +24,7 @@ from workbench.screens.dialogs import Confirm
 from workbench.screens.new_run import NewRun
 from workbench.screens.rollouts import RolloutsScreen
 from workbench.visible import visible
+from workbench.widgets.footer import Footer
 from workbench.widgets.plot import Plot
 from workbench.widgets.run_curves import chart_metrics, metric_lines
 from workbench.widgets.strip import ModeStrip, NameStrip
@@ -103,7 +104,7 @@ class MonitorScreen(Screen[None]):
                     for part in PARTS:
                         with VerticalScroll(id=part):
                             yield Static(id=f"{part}-text")
-        yield Footer(show_command_palette=False)
+        yield Footer()
 
     def on_mount(self) -> None:
         table = self.query_one(StillTable)

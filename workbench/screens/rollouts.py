@@ -7,11 +7,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from workbench.run_reader import RunReader
 from workbench.run_views import rollout_line, rollout_text
 from workbench.visible import visible
+from workbench.widgets.footer import Footer
 from workbench.widgets.strip import NameStrip
 from workbench.widgets.table import StillTable
 
@@ -38,7 +39,7 @@ class RolloutsScreen(Screen[None]):
             yield StillTable(id="groups")
             with VerticalScroll(id="group"):
                 yield Static(id="group-text")
-        yield Footer(show_command_palette=False)
+        yield Footer()
 
     def on_mount(self) -> None:
         table = self.query_one(StillTable)

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from picochat.commands.runs_view import short_bytes, short_count
 from picochat.errors import UserError
@@ -21,6 +21,7 @@ from workbench.tensor_client import TensorClient
 from workbench.tensor_files import TensorFacts, TensorFile
 from workbench.tensor_views import heat_map, stats_text
 from workbench.visible import visible
+from workbench.widgets.footer import Footer
 from workbench.widgets.inputs import LineInput
 from workbench.widgets.strip import ModeStrip
 from workbench.widgets.table import StillTable
@@ -83,7 +84,7 @@ class TensorsScreen(Screen[None]):
             with VerticalScroll(id="tensor-detail"):
                 yield Static(id="tensor-text")
         yield LineInput(placeholder="words that a tensor's name or number format holds", id="filter")
-        yield Footer(show_command_palette=False)
+        yield Footer()
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()

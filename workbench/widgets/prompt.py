@@ -3,12 +3,12 @@
 from textual import events
 from textual.message import Message
 
+from workbench.splash import PLACEHOLDER
 from workbench.store import History
 from workbench.widgets.inputs import PageInput
 
 NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter", "ctrl+enter", "shift+\r")
 """Terminals differ in which of these they can tell from enter; all can tell the first."""
-PLACEHOLDER = "Ask something.  Enter sends, ^J begins a new line, F1 helps."
 
 
 class Prompt(PageInput):

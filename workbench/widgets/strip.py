@@ -9,6 +9,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from workbench.modes import SCREENS
+
 GAP = 2
 
 
@@ -72,8 +74,7 @@ class ModeStrip(NameStrip):
     """The screens of the app."""
 
     def __init__(self, chosen: str) -> None:
-        names = [("F2", "chat"), ("F3", "checkpoints"), ("F4", "monitor"), ("", "compare"), ("", "tensors")]
-        super().__init__(names, chosen)
+        super().__init__(SCREENS, chosen)
 
     def on_name_strip_chosen(self, event: NameStrip.Chosen) -> None:
         event.stop()
