@@ -7,6 +7,7 @@ from typing import Any
 
 from picochat.train.controller import Controller
 from picochat.train.run import Run
+from picochat.train.run_dir import RunDir
 
 LONG = 20.0
 """Seconds after which something that should have happened never will."""
@@ -49,3 +50,11 @@ def slow_down(run: Run, seconds: float = 0.02) -> Run:
 
     run.trainer.loss = Slow()
     return run
+
+
+def finish(run: Run) -> list[str]:
+    return [f"{event.event} {event.step}" for event in run]
+
+
+def lines_of(directory: RunDir, name: str) -> list[str]:
+    return (directory.path / name).read_text(encoding="utf-8").splitlines()
