@@ -1,4 +1,4 @@
-"""Clients of a running server, bare and of openai, and the command in a process of its own."""
+"""Clients of a running server, bare and of openai, what its errors are, and the command in a process."""
 
 import json
 import os
@@ -66,3 +66,13 @@ def command(*args: str, **environment: str) -> Iterator[tuple[subprocess.Popen[s
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def check_error(response: Any, status: int, code: str, param: str | None = None) -> None:
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == code
+    assert error["message"]
+    assert len(error["message"]) < 400
+    assert param is None or error["param"] == param
