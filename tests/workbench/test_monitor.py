@@ -14,7 +14,6 @@ from tests.workbench.make_runs import (
     drive,
     rollout_row,
     step_row,
-    stop_clocks,
     write_rows,
     write_run,
     write_world,
@@ -28,10 +27,7 @@ from workbench.widgets.plot import Plot
 from workbench.widgets.strip import ModeStrip
 from workbench.widgets.table import StillTable
 
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("still")
 
 
 @pytest.mark.parametrize("size", SIZES)

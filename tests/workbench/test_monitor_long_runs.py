@@ -7,17 +7,14 @@ import psutil
 import pytest
 
 from picochat.train.tail import Tail
-from tests.workbench.make_runs import drive, step_row, stop_clocks, write_rows, write_run
+from tests.workbench.make_runs import drive, step_row, write_rows, write_run
 from tests.workbench.monitoring import enter
 from tests.workbench.screen_text import screen_text, wait_until
 from workbench.screens.monitor import MonitorScreen
 from workbench.series import MOST_POINTS, Series
 from workbench.widgets.plot import Plot
 
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("still")
 
 
 def test_a_long_run_is_read_in_slices(monkeypatch):

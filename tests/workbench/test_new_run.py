@@ -7,7 +7,7 @@ import pytest
 from textual.widgets import Input, Select, Static
 
 from picochat.train.run_dir import RunDir, write_json
-from tests.workbench.make_runs import NOW, drive, stop_clocks, write_run
+from tests.workbench.make_runs import NOW, drive, write_run
 from tests.workbench.monitoring import SIZES, enter
 from tests.workbench.screen_text import check_golden, screen_text, wait_until
 from workbench import run_actions
@@ -15,10 +15,7 @@ from workbench.screens.dialogs import Confirm
 from workbench.screens.new_run import NewRun
 from workbench.widgets.plot import Plot
 
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("still")
 
 
 @pytest.mark.parametrize("size", SIZES)
