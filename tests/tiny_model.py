@@ -17,12 +17,19 @@ def tiny_tokenizer() -> Tokenizer:
     return train_tokenizer(TEXTS, VOCAB_SIZE)
 
 
-def tiny_model() -> GPT:
-    """Two layers (one of them windowed) with weights large enough that every logit depends on every input."""
-    model = GPT(ModelConfig.from_depth(2, vocab_size=VOCAB_SIZE, sequence_len=CONTEXT))
+def random_model(
+    depth: int = 2, *, vocab_size: int = VOCAB_SIZE, context: int = CONTEXT, spread: float = 0.08
+) -> GPT:
+    """A model with weights so large that every logit depends on every input; the same at each call."""
+    model = GPT(ModelConfig.from_depth(depth, vocab_size=vocab_size, sequence_len=context))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
-                parameter.normal_(0.0, 0.08, generator=generator)
-    return model.requires_grad_(False)
+                parameter.normal_(0.0, spread, generator=generator)
+    return model
+
+
+def tiny_model() -> GPT:
+    """Two layers, one of them windowed, that are only asked, never trained."""
+    return random_model().requires_grad_(False)

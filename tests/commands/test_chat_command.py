@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from picochat import cli
 from picochat.commands.chat import Repl, _is_base_model, parse_option, read_lines, show
@@ -17,9 +16,9 @@ from picochat.engine.events import Completion, Done, Event, TextDelta, ThinkingD
 from picochat.engine.generate import Engine, SamplingOptions
 from picochat.engine.session import ChatSession
 from picochat.errors import UserError
-from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
+from tests.tiny_model import random_model
 
 NOTHING = Completion(tokens=(), parts=(), finish_reason="stop", num_tokens=0, seed=0)
 ANSWER: list[Event] = [
@@ -35,14 +34,9 @@ ANSWER: list[Event] = [
 
 @pytest.fixture(scope="module")
 def model() -> GPT:
-    model = GPT(ModelConfig.from_depth(1, vocab_size=272, sequence_len=64))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0.0, 0.1, generator=generator)
-        model.lm_head.weight[256:] = 0.0  # hardly ever an end, so that there is text
-    return model.requires_grad_(False)
+    model = random_model(1, vocab_size=272, context=64, spread=0.1).requires_grad_(False)
+    model.lm_head.weight[256:] = 0.0  # hardly ever an end, so that there is text
+    return model
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from tests.tiny_model import tiny_model, tiny_tokenizer
 
 PAGE = Path(__file__).parent / "page"
 HELLO = [{"role": "user", "content": "the cat"}]
+ENDLESS = "the " * 1500
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +98,12 @@ def scripted(tokenizer: Tokenizer) -> Callable[..., dict[str, Served]]:
         return {"scripted": Served(name="scripted", engine=engine)}
 
     return make
+
+
+@pytest.fixture
+def slow(scripted: Callable[..., dict[str, Served]]) -> dict[str, Served]:
+    """A model that takes five milliseconds a step and does not end by itself."""
+    return scripted(ENDLESS, seconds=0.005)
 
 
 @contextmanager

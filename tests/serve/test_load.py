@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.serve.test_live import command
+from tests.serve.driving import command
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

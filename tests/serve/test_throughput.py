@@ -14,7 +14,7 @@ from picochat.model.gpt import GPT
 from picochat.model.init import initialize
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.checkpoint import save_checkpoint
-from tests.serve.test_live import command, post, read_all
+from tests.serve.driving import command, post, read_all
 from tests.tiny_model import VOCAB_SIZE
 
 NUM_TOKENS = 150

@@ -16,11 +16,13 @@ from picochat.model.init import initialize
 from picochat.optim.groups import GroupedOptimizer, build_groups
 from picochat.optim.options import OptimizerOptions
 from picochat.optim.schedule import Schedule
+from picochat.train.controller import Controller
 from picochat.train.pretrain import pretrain
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
 from picochat.train.sft import sft
 from picochat.train.trainer import CrossEntropy, Trainer
+from tests.train.driving import LONG, Control, slow_down, workers
 
 WORDS = [
     "the",
@@ -215,3 +217,23 @@ def open_runs() -> Iterator[list[Run]]:
     yield runs
     for run in runs:
         run.close()
+
+
+@pytest.fixture
+def control(begin: Begin) -> Iterator[Control]:
+    """Return a controller of a tiny run: control(runs_dir, name, options). No worker outlives the test."""
+    made: list[Controller] = []
+
+    def control(runs_dir: Path, name: str = "a", *, slow: float = 0.0, **options: Any) -> Controller:
+        def build() -> Run:
+            run = begin(runs_dir, name, **options)
+            return slow_down(run, slow) if slow else run
+
+        made.append(Controller(build))
+        return made[-1]
+
+    yield control
+    for controller in made:
+        controller.close()
+        controller.join(LONG)
+    assert workers() == []

@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import picochat
+from picochat import cli
 from picochat.errors import UserError
 from picochat.train.checkpoint import (
     RESUMED_FILES,
@@ -27,6 +28,7 @@ from picochat.train.checkpoint import (
 from picochat.train.run import Run
 from picochat.train.run_dir import CHECKPOINT_FILES, RunDir, read_json, write_json
 from picochat.train.trainer import SpoiledError
+from tests.train.driving import finish
 
 
 @pytest.fixture
@@ -308,3 +310,50 @@ def test_a_validation_that_is_no_number_is_named(tmp_path, begin, open_runs):
     assert "\n" not in str(error.value)
     assert run.directory.status()["message"] == str(error.value)
     assert [row["step"] for row in run.directory.rows("eval")] == [0]
+
+
+def test_damage_is_told_set_aside_and_gone_around(tmp_path, stage, whole_curves, curve):
+    run = stage(tmp_path)
+    while run.trainer.step < 7:
+        next(run)
+    run.close()
+    newest = run.directory.checkpoints()[6]
+    (newest / "tokenizer.json").unlink()
+    run = stage(tmp_path, resume=True)
+    assert len(run.notes) == 1
+    assert "step-00000006" in run.notes[0]
+    assert "tokenizer.json: is missing" in run.notes[0]
+    assert "set aside as step-00000006.damaged, going on from step-00000003" in run.notes[0]
+    assert run.trainer.step == 3
+    finish(run)
+    assert curve(run.directory) == whole_curves[run.stage]
+    assert list(run.directory.checkpoints()) == [6, 9, 12]
+
+
+def test_the_command_line_tells_of_damage(tmp_path, base_dir, capsys):
+    shutil.copytree(base_dir / "base", tmp_path / "base")
+    newest = tmp_path / "base" / "checkpoints" / "step-00000012"
+    (newest / "optimizer.safetensors").write_bytes(b"")
+    cli.main(["pretrain", "--runs-dir", str(tmp_path), "--run", "base", "--resume"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{newest / 'optimizer.safetensors'}: differs from its checksum")
+    assert lines[0].endswith("set aside as step-00000012.damaged, going on from step-00000009")
+    assert "from step 9 to 12" in lines[1]
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(tmp_path, begin, base_dir):
+    shutil.copytree(base_dir / "base", tmp_path / "a")
+    for path in RunDir(tmp_path / "a").checkpoints().values():
+        (path / "model.safetensors").write_bytes(b"")
+    before = sorted(path for path in (tmp_path / "a").rglob("*"))
+    with pytest.raises(UserError, match="no sound checkpoint"):
+        begin(tmp_path, resume=True)
+    assert sorted(path for path in (tmp_path / "a").rglob("*")) == before
+
+
+def test_an_old_damaged_checkpoint_does_not_end_the_training(tmp_path, begin):
+    run = begin(tmp_path, eval_every=1, save_every=1)
+    while run.trainer.step < 4:
+        next(run)
+    (run.directory.checkpoints()[2] / "state.json").unlink()
+    assert finish(run)[-1] == "finished 12"

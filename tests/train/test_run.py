@@ -1,35 +1,20 @@
-"""A run: what happens between steps, commands, what an interrupt leaves, notes."""
+"""A run: what happens between steps, samples, commands, failures, notes."""
 
 import json
 import math
 import os
-import random
 import shutil
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from picochat import cli
 from picochat.errors import UserError
-from picochat.optim.groups import GroupedOptimizer
-from picochat.train import checkpoint
-from picochat.train import run as run_module
-from picochat.train import trainer as trainer_module
 from picochat.train.events import EvalDone, Finished, Paused, SampleDone, Saved, StepDone
-from picochat.train.run import Run
-from picochat.train.run_dir import RunDir, write_json
+from picochat.train.run_dir import RunDir
 from picochat.train.trainer import NonFiniteError
-
-
-def finish(run: Run) -> list[str]:
-    return [f"{event.event} {event.step}" for event in run]
-
-
-def lines_of(directory: RunDir, name: str) -> list[str]:
-    return (directory.path / name).read_text(encoding="utf-8").splitlines()
+from tests.train.driving import finish, lines_of
 
 
 def test_what_happens_when(tmp_path, begin):
@@ -218,152 +203,6 @@ def test_a_failed_run_says_so_and_resumes(tmp_path, begin, whole_curves, curve):
     assert curve(run.directory) == whole_curves["pretrain"]
 
 
-def test_changes_are_all_made_again_however_often_it_is_resumed(tmp_path, begin, curve):
-    def go_to(run: Run, step: int) -> Run:
-        while run.trainer.step < step:
-            next(run)
-        return run
-
-    def train_and_change(name: str) -> Run:
-        run = begin(tmp_path, name, save_every=4)
-        go_to(run, 5).change(lr_scale=0.5)
-        go_to(run, 7).change(lr_scale=0.25)
-        return run
-
-    whole = train_and_change("whole")
-    finish(whole)
-    train_and_change("a").close()  # as if killed
-    go_to(begin(tmp_path, resume=True), 6).close()  # and once more, with the first change made again
-    run = begin(tmp_path, resume=True)
-    assert run.trainer.step == 4
-    changes = [line for line in finish(run) if line.startswith("changed")]
-    assert changes == ["changed 5", "changed 7"]
-    assert curve(run.directory) == curve(whole.directory)
-
-
-def test_half_a_line_is_mended(tmp_path, begin, whole_curves, curve):
-    run = begin(tmp_path)
-    while run.trainer.step < 5:
-        next(run)
-    run.close()
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        with (tmp_path / "a" / name).open("a", encoding="utf-8") as file:
-            file.write('{"event": "step", "step": 6, "lo')
-    run = begin(tmp_path, resume=True)
-    finish(run)
-    assert curve(run.directory) == whole_curves["pretrain"]
-    for line in lines_of(run.directory, "metrics.jsonl"):
-        json.loads(line)
-
-
-class Interrupter:
-    """Raises KeyboardInterrupt before some line of run.py, trainer.py or checkpoint.py."""
-
-    def __init__(self, seed: int) -> None:
-        self.draw = random.Random(seed)
-        self.left = 0
-
-    def __enter__(self) -> None:
-        # Now and then long enough for a whole save.
-        self.left = 1 + int(self.draw.expovariate(1 / 200))
-        self.before = sys.gettrace()
-        sys.settrace(self.trace)
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self.before)
-
-    def trace(self, frame, event, arg):
-        if frame.f_code not in CHANGING and frame.f_code.co_filename not in SOURCES:
-            return None
-        self.left -= event == "line"
-        if self.left == 0:
-            raise KeyboardInterrupt
-        return self.trace
-
-
-SOURCES = {str(Path(module.__file__)) for module in (run_module, trainer_module, checkpoint)}
-CHANGING = {GroupedOptimizer.step.__code__, GroupedOptimizer.update.__code__}
-"""Of the optimizer only where it goes from group to group: interrupted at any line, a run never ends."""
-
-
-@pytest.mark.parametrize(
-    "seed", [*range(4), *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 100))]
-)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_interrupts_at_any_line_lose_nothing(seed, tmp_path, begin, whole_curves, curve):
-    """Dozens of interrupts in a run that simply goes on after each.
-
-    Where weights were changing the trainer refuses to go on, and the newest checkpoint is resumed.
-    """
-    interrupter, num_interrupts, num_refusals = Interrupter(seed), 0, 0
-    run = begin(tmp_path)
-    while run.state != "finished":
-        try:
-            with interrupter:
-                finish(run)
-        except KeyboardInterrupt:
-            num_interrupts += 1
-        except RuntimeError:
-            num_refusals += 1
-            run.close()
-            run = begin(tmp_path, resume=True)
-    run.close()
-    assert num_interrupts > 10
-    assert num_refusals > 0
-    assert curve(run.directory) == whole_curves["pretrain"]
-    assert [row["step"] for row in run.directory.rows("eval")] == [0, 5, 10, 12]
-    assert [row["step"] for row in run.directory.rows("finished")] == [12]
-    assert checkpoint.newest_valid(run.directory) == (run.directory.checkpoints()[12], {})
-    assert list(run.directory.checkpoints()) == [6, 9, 12]
-
-
-def test_damage_is_told_set_aside_and_gone_around(tmp_path, stage, whole_curves, curve):
-    run = stage(tmp_path)
-    while run.trainer.step < 7:
-        next(run)
-    run.close()
-    newest = run.directory.checkpoints()[6]
-    (newest / "tokenizer.json").unlink()
-    run = stage(tmp_path, resume=True)
-    assert len(run.notes) == 1
-    assert "step-00000006" in run.notes[0]
-    assert "tokenizer.json: is missing" in run.notes[0]
-    assert "set aside as step-00000006.damaged, going on from step-00000003" in run.notes[0]
-    assert run.trainer.step == 3
-    finish(run)
-    assert curve(run.directory) == whole_curves[run.stage]
-    assert list(run.directory.checkpoints()) == [6, 9, 12]
-
-
-def test_the_command_line_tells_of_damage(tmp_path, base_dir, capsys):
-    shutil.copytree(base_dir / "base", tmp_path / "base")
-    newest = tmp_path / "base" / "checkpoints" / "step-00000012"
-    (newest / "optimizer.safetensors").write_bytes(b"")
-    cli.main(["pretrain", "--runs-dir", str(tmp_path), "--run", "base", "--resume"])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{newest / 'optimizer.safetensors'}: differs from its checksum")
-    assert lines[0].endswith("set aside as step-00000012.damaged, going on from step-00000009")
-    assert "from step 9 to 12" in lines[1]
-
-
-def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(tmp_path, begin, base_dir):
-    shutil.copytree(base_dir / "base", tmp_path / "a")
-    for path in RunDir(tmp_path / "a").checkpoints().values():
-        (path / "model.safetensors").write_bytes(b"")
-    before = sorted(path for path in (tmp_path / "a").rglob("*"))
-    with pytest.raises(UserError, match="no sound checkpoint"):
-        begin(tmp_path, resume=True)
-    assert sorted(path for path in (tmp_path / "a").rglob("*")) == before
-
-
-def test_an_old_damaged_checkpoint_does_not_end_the_training(tmp_path, begin):
-    run = begin(tmp_path, eval_every=1, save_every=1)
-    while run.trainer.step < 4:
-        next(run)
-    (run.directory.checkpoints()[2] / "state.json").unlink()
-    assert finish(run)[-1] == "finished 12"
-
-
 def test_sft_resumes_without_its_parent(tmp_path, begin_sft, base_dir, whole_curves, curve):
     shutil.copytree(base_dir / "base", tmp_path / "parent")
     run = begin_sft(tmp_path, load="parent")
@@ -393,17 +232,6 @@ def test_rows_left_out_are_told(tmp_path, begin, begin_sft, text_file, chat_file
     run.close()
     assert len(run.notes) == 1
     assert "chat.jsonl:201" in run.notes[0]
-
-
-def test_leftovers_are_swept(tmp_path, begin):
-    run = begin(tmp_path, steps=3)
-    finish(run)
-    leftover = tmp_path / "a" / "checkpoints" / ".step-00000009.tmp-1"
-    leftover.mkdir()
-    write_json(tmp_path / "a" / "x.json", 1)
-    begin(tmp_path, resume=True).close()
-    assert not leftover.exists()
-    assert not list((tmp_path / "a").glob(".*.tmp"))
 
 
 def test_the_last_events_are_what_they_say(tmp_path, begin):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workbench.make_runs import NOW
+
 
 @pytest.fixture(autouse=True)
 def calm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -14,3 +16,14 @@ def calm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("NO_COLOR", "TMUX", "DISPLAY", "WAYLAND_DISPLAY", "VISUAL", "EDITOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everything on a screen depend on nothing but the files."""
+
+    class Stopped:
+        time = staticmethod(lambda: NOW)
+
+    monkeypatch.setattr("picochat.train.run_dir.time", Stopped)
+    monkeypatch.setattr("workbench.clock.now", lambda: NOW)

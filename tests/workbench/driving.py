@@ -7,6 +7,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from picochat.engine.protocol import Alternative, TokenInfo
 from tests.workbench.fake_app import FAKE
 from tests.workbench.screen_text import screen_text, wait_until
 from workbench.app import Workbench
@@ -95,3 +96,12 @@ def complete(screen: ChatScreen) -> list[Answer]:
 def told(screen: ChatScreen) -> list[str]:
     """Return the texts on the conversation's path."""
     return [node.text for node in screen.conversation.path()]
+
+
+def token(text: str, kind: str = "text", id: int = 0) -> TokenInfo:
+    """Return a token, with two alternatives."""
+    label = f"<|{text}|>" if kind == "control" else text
+    others = (Alternative(5, " a", -0.25), Alternative(6, "‹e2 82›", -1.5))
+    return TokenInfo(
+        id, kind, "" if kind == "control" else text, label, -0.7, alternatives=others, entropy=1.25
+    )

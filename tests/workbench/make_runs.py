@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from picochat.train.run_dir import HOST, write_json
 from workbench.app import Workbench
@@ -19,20 +18,6 @@ from workbench.app import Workbench
 NOW = 1_800_000_000.0
 """The time of day in these tests."""
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_pair_worker.py"))
-
-
-def stop_clocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Make everything on a screen depend on nothing but the files."""
-
-    class Stopped:
-        time = staticmethod(lambda: NOW)
-
-    monkeypatch.setattr("picochat.train.run_dir.time", Stopped)
-    monkeypatch.setattr("workbench.clock.now", lambda: NOW)
-    monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.chdir(tmp_path)
 
 
 def drive(

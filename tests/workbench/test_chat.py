@@ -1,22 +1,17 @@
 """The chat: asking, stopping, editing, branching, and everything its messages can do."""
 
-import json
-import math
-import re
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, TextArea
+from textual.widgets import TextArea
 
 from tests.workbench.driving import answered, ask, chat, complete, loaded, run, send, shown, told, wait
 from tests.workbench.screen_text import check_golden
 from workbench.conversations import Question
 from workbench.screens.answering import FRAME_SECONDS, Pace
-from workbench.screens.dialogs import AskPage, Confirm
-from workbench.screens.score import ScoreScreen
-from workbench.widgets.messages import AnswerText, QuestionText, changed_options
+from workbench.screens.dialogs import AskPage
+from workbench.widgets.messages import AnswerText, QuestionText
 from workbench.widgets.prompt import Prompt
-from workbench.widgets.sampling import OptionRow, SamplingPanel
 from workbench.widgets.status import StatusLine
 
 SIZES = pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
@@ -159,22 +154,6 @@ def test_answers_are_siblings_and_nothing_is_lost(tmp_path):
     run(tmp_path, script)
 
 
-def test_regenerate_takes_the_next_seed_where_one_is_fixed(tmp_path):
-    async def script(pilot):
-        screen = await loaded(pilot)
-        await pilot.press("f5", "end")
-        screen.query_one("#option-seed", OptionRow).focus()
-        await pilot.press("4", "1", "enter")
-        await ask(pilot, "x")
-        await pilot.press("ctrl+r")
-        await answered(pilot, 2)
-        await pilot.press("ctrl+r")
-        await answered(pilot, 3)
-        assert [answer.seed for answer in complete(screen)] == [41, 42, 43]
-
-    run(tmp_path, script)
-
-
 def test_edit_a_question_and_an_answer(tmp_path):
     async def script(pilot):
         screen = await ask(pilot, "one")
@@ -218,189 +197,6 @@ def test_edit_the_last_question_from_the_prompt(tmp_path):
         assert len(screen.conversation.nodes) == 2
 
     run(tmp_path, script)
-
-
-def test_tokens_are_inspected_and_replaced(tmp_path):
-    async def script(pilot):
-        screen = await ask(pilot, "a b c")
-        await pilot.press("alt+up", "home", "right")
-        text = screen.transcript.answers[0]
-        assert text.cursor == 1
-        assert "␣yes" in shown(pilot)
-        logprob = text.tokens[1].logprob
-        assert f"p {math.exp(logprob):.3f} · {-logprob / math.log(2):.1f} bits" in shown(pilot)
-        await pilot.press("2")
-        await answered(pilot, 2)
-        assert told(screen)[1].startswith(" echo no echo a")
-        screen.transcript.answers[0].focus()
-        await pilot.press("less_than_sign")
-        assert told(screen)[1] == " echo a b c"
-        # The third one would end the answer.
-        await pilot.press("end", "3")
-        await wait(pilot, lambda: "the answer would end there" in shown(pilot))
-        await pilot.press("escape")
-        await pilot.pause()
-        assert "token 3 ·" not in shown(pilot)
-
-    run(tmp_path, script)
-
-
-def test_a_click_inspects_and_a_click_forces(tmp_path):
-    async def script(pilot):
-        screen = await ask(pilot, "a b c")
-        y = next(y for y, line in enumerate(shown(pilot).splitlines()) if "echo a b c" in line)
-        x = shown(pilot).splitlines()[y].index("a b c")
-        await pilot.hover(offset=(x, y))
-        await pilot.pause()
-        assert screen.transcript.answers[0].hover == 1
-        assert "token 1 ·" in shown(pilot)
-        await pilot.click(offset=(x + 2, y))
-        assert screen.transcript.answers[0].cursor == 2
-        await pilot.click("#side-inspector", offset=(3, 3))
-        await answered(pilot, 2)
-        assert told(screen)[1].startswith(" echo a no")
-
-    run(tmp_path, script)
-
-
-def test_branch_from_a_token(tmp_path):
-    async def script(pilot):
-        screen = await ask(pilot, "a b c")
-        await pilot.press("alt+up", "home", "right", "right", "b")
-        await answered(pilot, 2)
-        assert told(screen)[1] == " echo a echo a b c"
-
-    run(tmp_path, script)
-
-
-def test_unlikely_tokens_are_found_by_key(tmp_path):
-    async def script(pilot):
-        screen = await ask(pilot, "story 30")
-        await pilot.press("alt+up", "home")
-        text = screen.transcript.answers[0]
-        await pilot.press("n")
-        first = text.cursor
-        assert text.tokens[first].logprob < math.log(0.1)
-        await pilot.press("n", "p")
-        assert text.cursor == first
-
-    run(tmp_path, script)
-
-
-def test_colours_by_probability_and_entropy(tmp_path):
-    async def script(pilot):
-        screen = await ask(pilot, "a b c d")
-        text = screen.transcript.answers[0]
-
-        def looks() -> list[str]:
-            await_styles = [segment.style for segment in text.render_line(0)]
-            return [str(style.bgcolor) + str(bool(style.underline)) for style in await_styles if style]
-
-        plain = looks()
-        assert len(set(plain)) <= 2
-        await pilot.press("f6")
-        probability = looks()
-        assert len(set(probability)) > 2
-        assert any(look.endswith("True") for look in probability), "unlikely tokens have a sign beside colour"
-        await pilot.press("f6")
-        assert looks() not in (plain, probability)
-        await pilot.press("f6")
-        assert looks() == plain
-
-    run(tmp_path, script)
-
-
-def test_sampling_is_live_and_each_answer_remembers_it(tmp_path):
-    async def script(pilot):
-        screen = await loaded(pilot)
-        await pilot.press("f5", "right", "down", "7", "enter", "down")
-        options = screen.query_one(SamplingPanel).options
-        assert (options.temperature, options.top_k) == (0.85, 7)
-        await pilot.press("9", "enter")
-        assert screen.query_one(SamplingPanel).options.top_p == 1.0
-        assert "top_p must be" in shown(pilot)
-        await pilot.press("backspace", "escape")
-        await ask(pilot, "x")
-        answer = complete(screen)[0]
-        assert (answer.options["temperature"], answer.options["top_k"], answer.model) == (0.85, 7, "tiny")
-        assert "tiny · T 0.85 · top-k 7 · seed 7" in shown(pilot)
-
-    run(tmp_path, script, (80, 24))
-
-
-@pytest.mark.parametrize("seed", [2**53 + 1, 2**63 - 1])
-def test_a_long_seed_is_kept_and_shown_digit_by_digit(tmp_path, seed):
-    """No float is the one, and none is longer than the other."""
-
-    async def script(pilot):
-        screen = await loaded(pilot)
-        row = screen.query_one("#option-seed", OptionRow)
-        row.focus()
-        await pilot.press(*str(seed), "enter")
-        await wait(pilot, lambda: screen.panel.options.seed == seed)
-        assert re.search(rf"seed +{seed} ━+\n?", shown(pilot))
-        assert row.render().cell_len == screen.query_one("#option-top_k", OptionRow).render().cell_len
-        # The bar ends where those of the others do, and takes clicks there.
-        await pilot.click(row, offset=(row.render().cell_len - 1, 0))
-        await wait(pilot, lambda: screen.panel.options.seed == 100)
-
-    run(tmp_path, script)
-    assert changed_options({"temperature": 1, "max_tokens": 2_000_000}) == ["T 1", "max-tokens 2000000"]
-
-
-def test_sampling_by_mouse_and_its_picture(tmp_path):
-    async def script(pilot):
-        screen = await ask(pilot, "x")
-        await wait(pilot, lambda: "75%" in shown(pilot))
-        assert "first token" in shown(pilot)
-        await pilot.click("#option-temperature", offset=(32, 0))
-        assert screen.panel.options.temperature == 2.0
-        await wait(pilot, lambda: "30%" in shown(pilot))
-
-    run(tmp_path, script)
-
-
-def test_presets_are_kept_taken_and_deleted(tmp_path):
-    async def script(pilot):
-        screen = await loaded(pilot)
-        await pilot.press("f5", "1", ".", "5", "enter", "alt+s")
-        await wait(pilot, lambda: pilot.app.screen.query(Input))
-        await pilot.press(*"hot", "enter")
-        await wait(pilot, lambda: "kept as hot" in shown(pilot))
-        await pilot.press("alt+p")
-        await wait(pilot, lambda: "greedy" in shown(pilot))
-        await pilot.press(*"greedy", "enter")
-        await wait(pilot, lambda: screen.panel.options.temperature == 0)
-        await pilot.press("alt+p")
-        await wait(pilot, lambda: "hot" in shown(pilot))
-        await pilot.press(*"hot")
-        await wait(pilot, lambda: "greedy" not in shown(pilot).split("presets")[-1])
-        await pilot.press("ctrl+d")
-        await wait(pilot, lambda: isinstance(pilot.app.screen, Confirm))
-        await pilot.press("y")
-        presets = tmp_path / "settings" / "presets.json"
-        await wait(pilot, lambda: json.loads(presets.read_text()) == {})
-
-    run(tmp_path, script)
-
-
-def test_the_perplexity_of_a_text(tmp_path):
-    async def script(pilot):
-        await loaded(pilot)
-        await pilot.press("f10")
-        await wait(pilot, lambda: isinstance(pilot.app.screen, ScoreScreen))
-        await pilot.press("ctrl+s")
-        await wait(pilot, lambda: "paste or type a text" in shown(pilot))
-        await pilot.press(*"a cat", "ctrl+s")
-        await wait(pilot, lambda: "perplexity" in shown(pilot) and "bits per byte" in shown(pilot))
-        nats = 0.02
-        assert f"perplexity {math.exp(nats):.2f}" in shown(pilot)
-        assert f"{nats / math.log(2) / 5:.3f} bits per byte" in shown(pilot)
-        assert "a␣cat" in shown(pilot)
-        await pilot.press("f6", "escape")
-        await wait(pilot, lambda: chat(pilot))
-
-    run(tmp_path, script, (80, 24))
 
 
 def test_judging_answers(tmp_path):
@@ -483,61 +279,6 @@ def test_facts_of_an_answer_are_on_top(tmp_path):
         assert line.left.plain.startswith("● tiny 4.5M cpu float32")
 
     run(tmp_path, script)
-
-
-def test_failures_are_told_and_the_chat_goes_on(tmp_path):
-    async def script(pilot):
-        screen = await ask(pilot, "fail")
-        assert "the fake will not" in shown(pilot)
-        assert complete(screen)[0].reason == "interrupted"
-        await ask(pilot, "one")
-        assert told(screen)[-1] == " echo one"
-
-    run(tmp_path, script)
-
-
-@pytest.mark.parametrize(
-    ("question", "words"), [("crash", "the fake fell over"), ("garbage", "not in the protocol")]
-)
-def test_a_crash_shows_its_last_lines_and_the_process_starts_again(tmp_path, question, words):
-    async def script(pilot):
-        screen = await send(pilot, question)
-        await wait(pilot, lambda: isinstance(pilot.app.screen, Confirm))
-        assert words in shown(pilot)
-        await pilot.press("y")
-        await wait(pilot, lambda: pilot.app.screen is screen)
-        await ask(pilot, "again")
-        assert "echo again" in shown(pilot)
-
-    run(tmp_path, script)
-
-
-def test_a_process_that_can_not_start_is_told(tmp_path):
-    async def script(pilot):
-        await wait(pilot, lambda: isinstance(pilot.app.screen, Confirm))
-        assert "No such file" in shown(pilot)
-        await pilot.press("n")
-        await wait(pilot, lambda: chat(pilot))
-        await pilot.press("x", "enter")
-        assert "process has ended" in shown(pilot)
-
-    run(tmp_path, script, command=("/nowhere/python",))
-
-
-def test_without_a_model_the_chat_says_where_to_find_one(tmp_path):
-    async def script(pilot):
-        await pilot.press("x", "enter")
-        await wait(pilot, lambda: "F3 lists the checkpoints" in shown(pilot))
-        assert chat(pilot).query_one(Prompt).text == "x"
-
-    run(tmp_path, script, load=None)
-
-
-def test_a_missing_checkpoint_is_one_line(tmp_path):
-    async def script(pilot):
-        await wait(pilot, lambda: "no checkpoint missing" in shown(pilot))
-
-    run(tmp_path, script, load="missing")
 
 
 def test_a_question_follows_the_path(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import ContentSwitcher, Input, Static
 
 from picochat.train.run_dir import RunDir
-from tests.workbench.make_runs import drive, step_row, stop_clocks, write_rows, write_run, write_world
+from tests.workbench.make_runs import drive, step_row, write_rows, write_run, write_world
 from tests.workbench.screen_text import check_golden, screen_text, wait_until
 from workbench.screens.checkpoints import CheckpointsScreen
 from workbench.screens.compare import CompareScreen
@@ -19,12 +19,9 @@ from workbench.screens.tensors import TensorsScreen
 from workbench.widgets.plot import Plot
 from workbench.widgets.table import StillTable
 
+pytestmark = pytest.mark.usefixtures("still")
+
 SIZES = [(80, 24), (120, 40)]
-
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
 
 
 async def enter(app, pilot) -> CheckpointsScreen:

@@ -6,7 +6,7 @@ import pytest
 from textual.widgets import Input, Static
 
 from picochat.engine.protocol import TokenInfo
-from tests.workbench.make_runs import drive, stop_clocks, write_world
+from tests.workbench.make_runs import drive, write_world
 from tests.workbench.screen_text import check_golden, screen_text, wait_until
 from workbench.screens.compare import CompareScreen
 from workbench.screens.dialogs import Choose
@@ -16,8 +16,7 @@ SIZES = [(80, 24), (120, 40)]
 
 
 @pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
+def runs(still):
     write_world(Path("runs"))
 
 

@@ -16,7 +16,6 @@ from tests.workbench.make_runs import (
     drive,
     rollout_row,
     step_row,
-    stop_clocks,
     write_rows,
     write_run,
 )
@@ -29,13 +28,10 @@ from workbench.screens.rollouts import RolloutsScreen
 from workbench.visible import UNSAFE
 from workbench.widgets.prompt import Prompt
 
+pytestmark = pytest.mark.usefixtures("still")
+
 HOSTILE = "[link=x]a[red]b\x1b[31mc\x1b]8;;x\x07"
 SHOWN = "[link=x]a[red]b␛[31mc␛]8;;x␇"
-
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
 
 
 def obeyed(app: App[Any]) -> list[str]:

@@ -1,59 +1,33 @@
-"""The screen that watches runs, driven by keys and mouse; a real training run beside it."""
+"""The screen that watches runs, driven by keys and mouse."""
 
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-from textual.widgets import ContentSwitcher, Input, Select, Static
+from textual.widgets import ContentSwitcher
 
-from picochat.train.run_dir import RunDir, write_json
-from picochat.train.tail import Tail
+from picochat.train.run_dir import RunDir
 from tests.workbench.make_runs import (
     NOW,
     drive,
     rollout_row,
     step_row,
-    stop_clocks,
     write_rows,
     write_run,
     write_world,
 )
+from tests.workbench.monitoring import SIZES, at, enter
 from tests.workbench.screen_text import check_golden, screen_text, wait_until
-from workbench import run_actions
 from workbench.screens.dialogs import Confirm
 from workbench.screens.monitor import MonitorScreen
-from workbench.screens.new_run import NewRun
 from workbench.screens.rollouts import RolloutsScreen
-from workbench.series import MOST_POINTS, Series
 from workbench.widgets.plot import Plot
 from workbench.widgets.strip import ModeStrip
 from workbench.widgets.table import StillTable
 
-SIZES = [(80, 24), (120, 40)]
-
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
-
-
-async def enter(app, pilot) -> MonitorScreen:
-    await pilot.press("f4")
-    await wait_until(app, lambda: isinstance(app.screen, MonitorScreen))
-    await pilot.pause()
-    return app.screen
-
-
-async def at(app, pilot, screen, name: str) -> None:
-    """Put the cursor of the list at a run."""
-    table = screen.query_one(StillTable)
-    await wait_until(app, lambda: name in [key for key, _ in table._shown])
-    table.move_cursor(row=[key for key, _ in table._shown].index(name))
-    await pilot.pause()
+pytestmark = pytest.mark.usefixtures("still")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -256,72 +230,6 @@ def test_a_run_that_is_watched_may_be_deleted_and_damaged():
     drive(script)
 
 
-def test_a_long_run_is_read_in_slices(monkeypatch):
-    path = write_run(Path("runs/a"), done=1, saved=())
-    write_rows(path / "metrics.jsonl", [step_row(step, 1.0) for step in range(1, 5_000)])
-    monkeypatch.setattr("workbench.run_reader.SHOW_SECONDS", 0.0)
-    seen = set()
-    draw = MonitorScreen._draw
-
-    def noted(screen):
-        draw(screen)
-        if screen.watched:
-            seen.add(screen._reader("a").share_read)
-
-    monkeypatch.setattr(MonitorScreen, "_draw", noted)
-
-    async def script(app, pilot):
-        screen = await enter(app, pilot)
-        plot = screen.query_one(Plot)
-        await wait_until(app, lambda: plot.lines and plot.lines[0].steps[-1] == 4_999)
-
-    drive(script)
-    assert len(seen) > 5, "the screen is drawn while the file is read"
-
-
-MANY = 1_000_000
-
-
-def write_many_rows() -> Path:
-    """Write a run of a million steps; return its metrics."""
-    path = write_run(Path("runs/a"), done=1, saved=()) / "metrics.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(
-            f'{{"event": "step", "step": {step}, "loss": {2 + step % 7}, "lr": {{"matrices": 0.02}}}}\n'
-            for step in range(1, MANY + 1)
-        )
-    return path
-
-
-def test_a_million_rows_keep_nobody_waiting(monkeypatch):
-    write_many_rows()
-    parsed, at_first, parse, draw = [], [], Tail._parse, MonitorScreen._draw
-
-    def counted(tail, lines):
-        parsed.append(len(lines))
-        return parse(tail, lines)
-
-    def noted(screen):
-        draw(screen)
-        if screen.watched:
-            at_first.append(sum(parsed))
-
-    monkeypatch.setattr(Tail, "_parse", counted)
-    monkeypatch.setattr(MonitorScreen, "_draw", noted)
-
-    async def script(app, pilot):
-        screen = await enter(app, pilot)
-        plot = screen.query_one(Plot)
-        await wait_until(app, lambda: plot.lines)
-        await pilot.press("l")
-        await wait_until(app, lambda: plot.is_log and "reading" in screen_text(app))
-        assert screen._reader("a").is_behind, "keys are obeyed meanwhile"
-
-    drive(script)
-    assert 0 < at_first[0] < 10_000, "the screen is there before much is read"
-    assert max(parsed) < 5_000, "nothing comes between two slices of so many rows"
-
-
 def test_what_comes_while_the_app_ends_is_not_drawn():
     write_run(Path("runs/a"))
 
@@ -335,171 +243,3 @@ def test_what_comes_while_the_app_ends_is_not_drawn():
         screen._draw()
 
     drive(script)
-
-
-@pytest.mark.slow
-def test_a_million_rows_take_little_memory():
-    size = write_many_rows().stat().st_size
-    process = psutil.Process()
-
-    async def script(app, pilot):
-        screen = await enter(app, pilot)
-        await wait_until(app, lambda: screen._readers)
-        before, most = process.memory_info().rss, 0
-        reader = screen._reader("a")
-        limit = time.monotonic() + 600
-        while reader.curves.last_step.get("step") != MANY:
-            assert time.monotonic() < limit, screen_text(app)
-            await pilot.pause(0.05)
-            most = max(most, process.memory_info().rss - before)
-        assert all(len(series) <= MOST_POINTS + 1000 for series in reader.curves.series.values())
-        assert most < size / 3, f"{most / 1e6:.0f} MB for a file of {size / 1e6:.0f} MB"
-
-    drive(script)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_the_form_of_a_new_run(size, monkeypatch):
-    write_run(Path("runs/base"))
-    begun = []
-
-    def start(stage, arguments, *, name, runs_dir, is_new=True):
-        begun.append((stage, arguments, name, is_new))
-
-    monkeypatch.setattr(run_actions, "start", start)
-
-    async def script(app, pilot):
-        screen = await enter(app, pilot)
-        await wait_until(app, lambda: screen.watched == "base")
-        await pilot.press("n")
-        await wait_until(app, lambda: isinstance(app.screen, NewRun))
-        await pilot.pause()
-        form = app.screen
-        assert form.query_one("#name", Input).value == "pretrain-1"
-        await check_golden(app, "new-run")
-        form.query_one("#others", Input).value = "--sed 1"
-        await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "did you mean --seed" in screen_text(app))
-        form.query_one("#others", Input).value = "--seed '"
-        await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "others: No closing quotation" in screen_text(app))
-        form.query_one("#others", Input).value = ""
-        form.query_one("#field0", Input).value = "'5"
-        await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "steps: No closing quotation" in screen_text(app))
-        form.query_one("#field0", Input).value = ""
-        form.query_one("#others", Input).value = "--help"
-        await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "options only" in screen_text(app))
-        form.query_one("#others", Input).value = "--seed 3"
-        form.query_one("#name", Input).value = "base"
-        await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "base is taken" in screen_text(app))
-        form.query_one("#name", Input).value = "pretrain-1"
-        form.query_one("#stage", Select).value = "sft"
-        await wait_until(app, lambda: form.query_one("#name", Input).value == "sft-1")
-        assert form.query_one("#load", Input).value == "base"
-        # The line has its place in the order of focus only when it was laid out.
-        await wait_until(app, lambda: [widget.id for widget in form.focus_chain][2:4] == ["name", "load"])
-        await pilot.press("tab", "tab", *"25", "enter")
-        await wait_until(app, lambda: begun)
-        assert begun == [("sft", ["--load", "base", "--steps", "25", "--seed", "3"], "sft-1", True)]
-        await pilot.press("n")
-        await wait_until(app, lambda: isinstance(app.screen, NewRun))
-        await pilot.press("escape")
-        await wait_until(app, lambda: app.screen is screen)
-
-    drive(script, size)
-
-
-def test_a_stopped_run_is_gone_on_with(monkeypatch):
-    write_run(Path("runs/a"), state="stopped", done=50)
-    begun = []
-
-    monkeypatch.setattr(run_actions, "start", lambda stage, arguments, **more: begun.append((stage, more)))
-
-    async def script(app, pilot):
-        screen = await enter(app, pilot)
-        await wait_until(app, lambda: screen.watched == "a")
-        await pilot.press("r")
-        await wait_until(app, lambda: isinstance(app.screen, Confirm))
-        await pilot.press("y")
-        await wait_until(app, lambda: begun)
-        assert begun == [("pretrain", {"name": "a", "runs_dir": Path("runs"), "is_new": False})]
-        write_json(Path("runs/a/status.json"), {"state": "finished", "step": 200, "heartbeat": NOW})
-        await wait_until(app, lambda: screen.facts and screen.facts.state == "finished")
-        await pilot.press("r")
-        await wait_until(app, lambda: "a has nothing left to do" in screen_text(app))
-
-    drive(script)
-
-
-def test_drawing_is_quick():
-    series = Series()
-    series.steps.extend(range(16_000))
-    series.values.extend(1.0 / (1 + step % 97) for step in range(16_000))
-    path = write_run(Path("runs/a"), done=1)
-
-    async def script(app, pilot):
-        screen = await enter(app, pilot)
-        await wait_until(app, lambda: screen.watched == "a")
-        curves = screen._reader("a").curves
-        for name in ("loss", "grad_norm", "tokens_per_second", "eval bpb"):
-            curves.series[name] = series
-        began = time.process_time()
-        screen._draw()
-        for plot in screen.query(Plot):
-            plot._draw()
-        assert time.process_time() - began < 2.0
-
-    drive(script)
-    assert path.exists()
-
-
-def test_a_real_run_is_watched_paused_and_stopped(monkeypatch, tmp_path):
-    """The whole way: begun from the form, steered by keys, still there when the workbench has ended."""
-    monkeypatch.setattr("picochat.train.run_dir.time", time)
-    monkeypatch.setattr("workbench.clock.now", time.time)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    text = Path("text.txt")
-    text.write_text("The cat sat on the mat.\n\nA dog ran to the old house.\n\n" * 200, encoding="utf-8")
-    options = "--val-data text.txt --depth 1 --batch-size 2 --seq-len 16 --vocab-size 300 --eval-tokens 64"
-    run = RunDir(Path("runs/real"))
-
-    async def script(app, pilot):
-        screen = await enter(app, pilot)
-        await pilot.press("n")
-        await wait_until(app, lambda: isinstance(app.screen, NewRun))
-        form = app.screen
-        form.query_one("#name", Input).value = "real"
-        for label, value in (("steps", "1000000"), ("data", "text.txt"), ("save every", "0")):
-            row = next(row for row in form.query(".form-row") if str(row.query_one("Label").content) == label)
-            row.query_one(Input).value = value
-        form.query_one("#others", Input).value = options
-        await pilot.press("ctrl+s")
-        await wait_until(app, lambda: app.screen is screen and screen.watched == "real")
-        await wait_until(app, lambda: run.exists() and run.status()["step"] > 3)
-        await wait_until(app, lambda: screen.query_one(Plot).lines)
-        await pilot.press("p")
-        await wait_until(app, lambda: run.status()["state"] == "paused")
-        await wait_until(app, lambda: "‖ paused" in screen_text(app))
-
-    drive(script)
-    assert run.is_live(), "quitting does not end a run"
-
-    async def again(app, pilot):
-        screen = await enter(app, pilot)
-        await wait_until(app, lambda: screen.watched == "real" and screen.facts.state == "paused")
-        await pilot.press("r")
-        await wait_until(app, lambda: run.status()["state"] == "running")
-        await pilot.press("x")
-        await wait_until(app, lambda: isinstance(app.screen, Confirm))
-        await pilot.press("y")
-        await wait_until(app, lambda: run.status()["state"] == "stopped")
-        await wait_until(app, lambda: "■ stopped" in screen_text(app))
-        await pilot.press("4")
-        log = screen.query_one("#log-text", Static)
-        await wait_until(app, lambda: "picochat pretrain --run real" in str(log.content))
-
-    drive(again)
-    assert list(run.checkpoints())

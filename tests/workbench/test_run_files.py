@@ -16,7 +16,6 @@ from tests.workbench.make_runs import (
     NOW,
     rollout_row,
     step_row,
-    stop_clocks,
     write_rows,
     write_run,
     write_weights,
@@ -28,10 +27,7 @@ from workbench.run_tree import ORDERS, tree_rows
 from workbench.runs import Scanner, last_lines, summary
 from workbench.series import MOST_POINTS, TIDY_ROWS, Curves, Series, smoothed
 
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("still")
 
 
 # Curves

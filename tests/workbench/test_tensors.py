@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from textual.widgets import Input
 
-from tests.workbench.make_runs import drive, stop_clocks, weights, write_tensors, write_world
+from tests.workbench.make_runs import drive, weights, write_tensors, write_world
 from tests.workbench.screen_text import check_golden, screen_text, wait_until
 from workbench import tensor_client
 from workbench.screens.checkpoints import CheckpointsScreen
@@ -21,8 +21,7 @@ BASE = Path("runs/base/checkpoints/step-00000200/model.safetensors")
 
 
 @pytest.fixture(autouse=True)
-def still(monkeypatch, tmp_path):
-    stop_clocks(monkeypatch, tmp_path)
+def runs(still):
     write_world(Path("runs"))
 
 

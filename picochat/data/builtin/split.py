@@ -1,8 +1,8 @@
 """Which numbers and which (name, object) pairs belong to the test: a fixed rule, so no list can leak.
 
 A pair of numbers counts without order. No training text, the pretraining text included, ever combines a test
-pair with an operator, and none brings a person and a test object together. `tests/data/test_builtin_world.py`
-reads every file to prove it.
+pair with an operator, and none brings a person and a test object together. To prove it,
+`tests/data/builtin/test_held_out.py` reads every file.
 """
 
 import hashlib

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from picochat.engine.events import Completion, Token
 from picochat.engine.options import SamplingOptions
 from picochat.engine.reasoning import AnswerState
-from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.tasks.registry import TASKS
 from picochat.tasks.task import Problem
@@ -21,9 +19,7 @@ from picochat.tokenizer.train import train_tokenizer
 from picochat.train.checkpoint import save_checkpoint
 from picochat.train.grpo import grpo
 from picochat.train.run import Run
-
-VOCAB_SIZE = 300
-CONTEXT = 96
+from tests.tiny_model import CONTEXT, VOCAB_SIZE, random_model
 
 REWARDS = '''
 def vowels(problem, completion):
@@ -43,14 +39,8 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def parent_model() -> GPT:
-    """Two layers with weights large enough that every logit depends on every input. Not to be changed."""
-    model = GPT(ModelConfig.from_depth(2, vocab_size=VOCAB_SIZE, sequence_len=CONTEXT))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0.0, 0.06, generator=generator)
-    return model
+    """Two layers of random weights. Not to be changed."""
+    return random_model(spread=0.06)
 
 
 @pytest.fixture
