@@ -8,6 +8,7 @@ import torch
 from picochat.data.batch import BatchSource
 from picochat.engine.generate import Engine
 from picochat.engine.options import SamplingOptions
+from picochat.kernels.compilation import compiles, obstacle
 from picochat.model.gpt import GPT
 from picochat.optim.groups import GroupedOptimizer, build_groups
 from picochat.optim.schedule import Schedule
@@ -65,6 +66,15 @@ def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOpti
         peak_flops=measure_peak_flops(device, dtype),
         world=world,
     )
+
+
+def compile_notes(model: GPT) -> list[str]:
+    """Return what there is to be told about torch.compile in the training of `model`."""
+    if compiles(model.kernels, model.device):
+        return ["the first step compiles the model (torch.compile), which may take a minute"]
+    if model.kernels == "auto" and model.device.type == "cuda":
+        return [f"torch.compile does not work here, so training is slower: {obstacle('cuda')}"]
+    return []
 
 
 def left_out(*summaries: str) -> list[str]:

@@ -1,0 +1,62 @@
+"""Attention of training on CUDA, by what it runs as on CPU, against its plain twin."""
+
+import pytest
+import torch
+from torch.nn.attention import flex_attention
+
+from picochat.kernels.windowed_attention import Mask, attend_windowed, tiles, training_mask
+from picochat.model.attention import attend_fused
+
+CPU = torch.device("cpu")
+SHAPES = [(40, 4, 2), (1, 2, 1), (129, 4, 1), (200, 2, 2)]
+"""Positions, query heads, key/value heads: around the size of a tile, which is 128."""
+
+
+def run(attention, length: int, heads: tuple[int, int]) -> list[torch.Tensor]:
+    """Return the output and the gradients of queries, keys and values."""
+    generator = torch.Generator().manual_seed(0)
+    H, G = heads
+    inputs = [torch.randn(2, length, n, 16, generator=generator).requires_grad_() for n in (H, G, G)]
+    out_BTD = attention(*inputs)
+    weight_BTD = torch.randn(out_BTD.shape, generator=generator)
+    return [out_BTD.detach(), *torch.autograd.grad((out_BTD * weight_BTD).sum(), inputs)]
+
+
+def assert_alike(mine: list[torch.Tensor], plain: list[torch.Tensor]) -> None:
+    for a, b in zip(mine, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def by_mask(mask: Mask):
+    return lambda q, k, v: attend_windowed(q, k, v, mask)
+
+
+@pytest.mark.parametrize(("length", "query_heads", "shared_heads"), SHAPES)
+@pytest.mark.parametrize("window", [0, 11, 130])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_tiles_let_through_what_the_window_does(length, query_heads, shared_heads, window, monkeypatch):
+    # torch has no fast gradient of it on CPU and refuses; the slow one is good enough to compare with.
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda *inputs: None)
+    heads = query_heads, shared_heads
+    assert_alike(
+        run(by_mask(tiles(window, length, CPU)), length, heads),
+        run(by_mask(training_mask(window, length, CPU)), length, heads),
+    )
+
+
+@pytest.mark.parametrize(("length", "query_heads", "shared_heads"), SHAPES)
+@pytest.mark.parametrize("window", [11, 1000])
+def test_torchs_own_attention_equals_the_plain_one(length, query_heads, shared_heads, window):
+    mask = training_mask(window, length, CPU)
+
+    def fused(q_BTHK, k_BTGK, v_BTGK):
+        given = None if window >= length - 1 else mask
+        return attend_fused(q_BTHK, k_BTGK.transpose(1, 2), v_BTGK.transpose(1, 2), given)
+
+    heads = query_heads, shared_heads
+    assert_alike(run(fused, length, heads), run(by_mask(mask), length, heads))
+
+
+def test_a_mask_is_made_once():
+    assert training_mask(5, 20, CPU) is training_mask(5, 20, CPU)
+    assert training_mask(5, 20, CPU) is not training_mask(6, 20, CPU)
