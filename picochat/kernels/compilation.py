@@ -42,8 +42,8 @@ def obstacle(device_type: str) -> str | None:
     try:
         torch.compile(_trial, fullgraph=True)(torch.ones(64, device=device_type))
     except RuntimeError as error:
-        # No compiler, no headers, no Triton: torch wraps whatever it was.
-        return str(error).strip().partition("\n")[0]
+        # No compiler, no headers, no Triton: torch wraps whatever it was, and says more than is of use.
+        return " ".join(str(error).partition("\n\n")[0].split())
     return None
 
 
