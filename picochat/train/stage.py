@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from picochat.data.ahead import Ahead
 from picochat.data.batch import BatchSource
 from picochat.engine.generate import Engine
 from picochat.engine.options import SamplingOptions
@@ -34,8 +35,13 @@ def local_device(name: str) -> torch.device:
     return device
 
 
-def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOptions) -> Trainer:
-    """Put `model` on its device and return the trainer that the options describe."""
+def build_trainer(
+    model: GPT, batches: BatchSource, loss: Loss, options: RunOptions, *, ahead: bool = True
+) -> Trainer:
+    """Put `model` on its device and return the trainer that the options describe.
+
+    ahead: whether a batch may be made before the step with the one before it is done.
+    """
     device = local_device(options.device)
     prepare_training(device, options.kernels)
     world = World.from_env(device.type)
@@ -59,7 +65,7 @@ def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOpti
         model,
         optimizer,
         schedule,
-        batches,
+        Ahead(batches, pins=True) if ahead and device.type == "cuda" else batches,
         loss,
         grad_accum=options.grad_accum,
         clip=options.clip,
