@@ -9,8 +9,10 @@ R: rows of the recording, D: width, V: vocabulary, S: slots attended to, C: capa
 G: key/value heads, H: query heads, K: channels of a head, E: G * K, L: layers.
 """
 
+import functools
 import threading
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -49,7 +51,7 @@ class Recorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = _stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, step: Step) -> torch.Tensor:
@@ -81,6 +83,12 @@ class Recorder:
 
 
 _recording = threading.Lock()
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that records on a device. Libraries keep a workspace for each: one is enough."""
+    return torch.cuda.Stream(device)
 
 
 class _Steps:
@@ -164,7 +172,7 @@ def decode_step(
     }
     places = torch.arange(len(ids_R), device=device), lengths_R
     rope_R = rope[0][lengths_R[:, None]], rope[1][lengths_R[:, None]]
-    block_step = through_compile(_block_step) if model.kernels == "compile" else _block_step
+    block_step: Any = through_compile(_block_step) if model.kernels == "compile" else _block_step
     x0_R1D = model.embed(ids_R1)
     x_R1D = x0_R1D.view_as(x0_R1D)
     for layer, block in enumerate(model.h):

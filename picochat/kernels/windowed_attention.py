@@ -1,5 +1,5 @@
-"""Attention of training on CUDA: flash where the whole past is visible, tiles that the window lets through
-elsewhere. The plain twin is `picochat.model.attention.attend`.
+"""Attention of training through torch.compile; on CUDA flash where the whole past is visible, and in long
+rows only the tiles that a window lets through. The plain twin is `picochat.model.attention.attend`.
 
 B: rows, T: positions, H: query heads, G: key/value heads, K: channels of a head.
 """
@@ -11,6 +11,9 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from picochat.model.attention import Visible, attend, attend_fused
 
+TILES_FROM = 512
+"""Positions from which on tiles are left out: shorter rows have few scores, and a tile is 128 wide."""
+
 Mask = torch.Tensor | BlockMask | None
 """What `attend_windowed` goes by: booleans (1, 1, T, T), tiles, or None for the whole past."""
 
@@ -18,10 +21,12 @@ Mask = torch.Tensor | BlockMask | None
 @functools.lru_cache(maxsize=16)
 def training_mask(window: int, length: int, device: torch.device) -> Mask:
     """Return the mask of rows of `length` that see `window` positions back; made once for all steps."""
-    if device.type != "cuda":
-        positions_1T = torch.arange(length, device=device)[None]
-        return Visible(positions_1T, length).mask(window)
-    return None if window >= length - 1 else tiles(window, length, device)
+    if device.type == "cuda" and window >= length - 1:
+        return None
+    if device.type == "cuda" and length >= TILES_FROM:
+        return tiles(window, length, device)
+    positions_1T = torch.arange(length, device=device)[None]
+    return Visible(positions_1T, length).mask(window)
 
 
 def tiles(window: int, length: int, device: torch.device) -> BlockMask:

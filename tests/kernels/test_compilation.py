@@ -71,7 +71,7 @@ def test_the_code_that_is_made_equals_the_plain_one():
         pytest.skip(f"torch.compile does not work here: {problem}")
     torch.compiler.reset()
     assert_blocks_equal_the_model(torch.float32, 1e-5)
-    assert_blocks_equal_the_model(torch.bfloat16, 3e-2)
+    assert_blocks_equal_the_model(torch.bfloat16, 5e-2)
     assert_loss_equals_its_twin()
 
 

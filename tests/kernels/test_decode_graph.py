@@ -42,18 +42,19 @@ def asked(monkeypatch) -> Counter:
 
 def two_caches(model: GPT, lengths: list[int], **options) -> list[KVCache]:
     """Return equal caches whose rows hold some tokens."""
-    options = {"capacity": 40, "dtype": model.compute_dtype, **options}
+    options = {"capacity": 40, "dtype": model.compute_dtype, "device": model.device, **options}
     caches = [KVCache(CONFIG, batch_size=len(lengths), **options) for _ in range(2)]
     for cache in caches:
         longest = max(lengths)
         if longest:
-            model(random_ids(len(lengths), longest), cache=cache, num_new=lengths, last_only=True)
+            ids_BT = random_ids(len(lengths), longest).to(model.device)
+            model(ids_BT, cache=cache, num_new=lengths, last_only=True)
     return caches
 
 
 def assert_steps_equal(model: GPT, caches: list[KVCache], steps: int, tolerance: float) -> None:
     for step in range(steps):
-        ids_B1 = random_ids(caches[0].batch_size, 1, seed=step)
+        ids_B1 = random_ids(caches[0].batch_size, 1, seed=step).to(model.device)
         mine = graph_logits(model, ids_B1[:, 0], caches[0])
         plain = plain_logits(model, ids_B1, caches[1])
         assert mine.dtype == torch.float32

@@ -60,3 +60,10 @@ def test_torchs_own_attention_equals_the_plain_one(length, heads, window, is_win
 def test_a_mask_is_made_once():
     assert training_mask(5, 20, CPU) is training_mask(5, 20, CPU)
     assert training_mask(5, 20, CPU) is not training_mask(6, 20, CPU)
+
+
+def test_tiles_leave_out_what_no_window_lets_through():
+    """Of 16 x 16 tiles, with a window of three tiles: the diagonal and three below it are left."""
+    mask = tiles(3 * 128, 16 * 128, CPU)
+    assert mask.full_kv_num_blocks is not None
+    assert int(mask.kv_num_blocks.sum() + mask.full_kv_num_blocks.sum()) == 16 * 4 - 6
