@@ -49,7 +49,7 @@ def head_loss(
     """
     if kernels == "plain":
         return head_loss_plain(x_ND, weight_PD, targets_N, vocab_size)
-    if not x_ND.is_cuda:
+    if x_ND.device.type == "cpu":  # elsewhere the host would wait for the device
         valid_N = targets_N != IGNORE
         if not valid_N.all():
             x_ND, targets_N = x_ND[valid_N], targets_N[valid_N]

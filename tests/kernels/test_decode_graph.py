@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from picochat.kernels import compilation, decode_graph
-from picochat.kernels.decode_graph import graph_logits, power_of_two
+from picochat.kernels.decode_graph import decode_step, graph_logits, power_of_two
 from picochat.model.cache import KVCache
 from picochat.model.gpt import GPT
 from tests.kernels.test_decode import CONFIG, make_model, plain_logits, random_ids
@@ -153,3 +153,15 @@ def test_a_full_cache_is_refused():
     (cache, _) = two_caches(model, [1], capacity=1)
     with pytest.raises(AssertionError):
         graph_logits(model, random_ids(1), cache)
+
+
+def test_a_step_never_looks_at_what_tensors_hold():
+    """Else it could not be recorded. The meta device has shapes and nothing else."""
+    with torch.device("meta"):
+        model = GPT(CONFIG)
+        cached = torch.empty(3, 4, 2, 40, 32), torch.empty(3, 4, 2, 40, 32)
+        rope = torch.empty(40, 1, 16), torch.empty(40, 1, 16)
+        ids_R = torch.zeros(4, dtype=torch.long)
+        with torch.no_grad():
+            logits_RV = decode_step(model, ids_R, ids_R, cached, rope, num_slots=16)
+    assert logits_RV.shape == (4, CONFIG.vocab_size)
