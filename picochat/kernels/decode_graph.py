@@ -166,12 +166,12 @@ def decode_step(
     """
     ids_R1, device = ids_R[:, None], ids_R.device
     distance_RS = lengths_R[:, None] - torch.arange(num_slots, device=device)
-    masks = {
-        window: ((distance_RS >= 0) & (distance_RS <= window))[:, None, None]
+    unseen = {
+        window: ((distance_RS < 0) | (distance_RS > window))[:, None, None]
         for window in set(model.config.windows)
     }
     places = torch.arange(len(ids_R), device=device), lengths_R
-    rope_R = rope[0][lengths_R[:, None]], rope[1][lengths_R[:, None]]
+    cos_R, sin_R = (table[lengths_R[:, None]].to(model.compute_dtype) for table in rope)
     block_step: Any = through_compile(_block_step) if model.kernels == "compile" else _block_step
     x0_R1D = model.embed(ids_R1)
     x_R1D = x0_R1D.view_as(x0_R1D)
@@ -179,9 +179,9 @@ def decode_step(
         scales = model.resid_lambdas[layer], model.x0_lambdas[layer]
         value_embedding_R1E = model.value_embedding(layer, ids_R1)
         slots = cached[0][layer], cached[1][layer]
-        mask_R11S = masks[model.config.windows[layer]]
+        unseen_R11S = unseen[model.config.windows[layer]]
         x_R1D = block_step(
-            block, x_R1D, x0_R1D, scales, value_embedding_R1E, rope_R, slots, places, mask_R11S
+            block, x_R1D, x0_R1D, scales, value_embedding_R1E, (cos_R, sin_R), slots, places, unseen_R11S
         )
     return model.logits(norm(x_R1D))[:, 0]
 
@@ -195,18 +195,21 @@ def _block_step(
     rope: Rope,
     slots: tuple[torch.Tensor, torch.Tensor],
     places: tuple[torch.Tensor, torch.Tensor],
-    mask_R11S: torch.Tensor,
+    unseen_R11S: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the residual stream after `block`, whose new keys and values go to `places` of `slots`."""
+    """Return the residual stream after `block`, whose new keys and values go to `places` of `slots`.
+
+    unseen_R11S: which slots a row must not see.
+    """
     x_R1D = mix(x_R1D, x0_R1D, *scales)
     q_R1HK, k_R1GK, v_R1GK = block.attn.heads(norm(x_R1D), value_embedding_R1E, rope)
-    (R, _, G, K), S = k_R1GK.shape, mask_R11S.shape[-1]
+    (R, _, G, K), S = k_R1GK.shape, unseen_R11S.shape[-1]
     keys_RGCK, values_RGCK = slots
     rows_R, lengths_R = places
     keys_RGCK[rows_R, :, lengths_R] = k_R1GK[:, 0]
     values_RGCK[rows_R, :, lengths_R] = v_R1GK[:, 0]
     # The query is scaled, not the keys as in `attend`: they would be written once more.
     scores = (q_R1HK * K**-0.5).view(R, G, -1, K) @ keys_RGCK[:, :, :S].mT
-    probs = scores.masked_fill(~mask_R11S, -torch.inf).softmax(dim=-1)
+    probs = scores.masked_fill(unseen_R11S, -torch.inf).softmax(dim=-1)
     x_R1D = x_R1D + block.attn.c_proj((probs @ values_RGCK[:, :, :S]).view(R, 1, -1))
     return x_R1D + block.mlp(norm(x_R1D))
