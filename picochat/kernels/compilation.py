@@ -51,17 +51,17 @@ def _trial(x_N: torch.Tensor) -> torch.Tensor:
     return (2 * x_N).sum()
 
 
-def through_compile(function: Callable) -> Any:
+def through_compile(function: Callable, *, varies: bool = False) -> Any:
     """Return `function` through torch.compile, the same object each time; a graph break is an error.
 
-    It is compiled when first called; at the second of two sizes in one place, for all sizes.
+    It is compiled when first called, and for each size anew; if sizes vary, at the second one for all.
     """
-    return _through_compile(function, BACKEND)
+    return _through_compile(function, None if varies else False, BACKEND)
 
 
 @functools.cache
-def _through_compile(function: Callable, backend: str) -> Any:
+def _through_compile(function: Callable, dynamic: bool | None, backend: str) -> Any:
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
-    return torch.compile(function, backend=backend, fullgraph=True)
+    return torch.compile(function, backend=backend, fullgraph=True, dynamic=dynamic)

@@ -172,7 +172,8 @@ def decode_step(
     }
     places = torch.arange(len(ids_R), device=device), lengths_R
     cos_R, sin_R = (table[lengths_R[:, None]].to(model.compute_dtype) for table in rope)
-    block_step: Any = through_compile(_block_step) if model.kernels == "compile" else _block_step
+    is_compiled = model.kernels == "compile"
+    block_step: Any = through_compile(_block_step, varies=True) if is_compiled else _block_step
     x0_R1D = model.embed(ids_R1)
     x_R1D = x0_R1D.view_as(x0_R1D)
     for layer, block in enumerate(model.h):

@@ -134,7 +134,7 @@ def _accumulate(
 def _weigher(kernels: str, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what turns the logits of a chunk into their gradient."""
     if compiles(kernels, device):
-        return through_compile(weigh)
+        return through_compile(weigh, varies=True)
     # A compiled loop would cost every process half a second for importing the compiler.
     return _weigh_compiled if kernels == "auto" and device.type == "cpu" else _weigh_portable
 

@@ -56,7 +56,7 @@ def test_a_small_run_on_the_cpu(tmp_path: Path, monkeypatch, capsys):
     written = json.loads(out.read_text(encoding="utf-8"))
     assert [line["what"].split(",")[0] for line in written["lines"]] == ["training", "decoding", "decoding"]
     for line in written["lines"]:
-        assert 0 < line["share"] < 100
+        assert line["share"] > 0
         assert line["tokens_per_second"] > 0
     assert written["machine"]["peak TFLOP/s"] > 0
     assert "decoding, depth 1, batch 1" in capsys.readouterr().out

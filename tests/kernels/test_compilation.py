@@ -1,6 +1,8 @@
 """torch.compile in training: what goes through it equals the plain model, and it is refused in words."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -11,7 +13,10 @@ from picochat.kernels import compilation
 from picochat.kernels.block import training_hidden
 from picochat.kernels.compilation import compiles, obstacle, require_compile
 from picochat.kernels.head_loss import head_loss, head_loss_plain
+from picochat.model.gpt import GPT
+from picochat.train import stage
 from picochat.train.device import prepare_training
+from picochat.train.stage import compile_notes
 from tests.kernels.test_block import assert_near, make_model, random_ids, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -82,6 +87,20 @@ def test_where_it_is_in_force(problem: str | None, monkeypatch):
     assert not compiles("auto", CPU)
     assert compiles("compile", CPU)
     assert not any(compiles(kernels, CUDA) for kernels in ("portable", "plain"))
+
+
+def test_a_run_says_what_it_does(monkeypatch):
+    def notes(kernels: str, device: torch.device) -> str:
+        return " ".join(compile_notes(cast("GPT", SimpleNamespace(kernels=kernels, device=device))))
+
+    monkeypatch.setattr(compilation, "obstacle", lambda device_type: None)
+    assert notes("auto", CPU) == ""
+    assert "the first step compiles" in notes("compile", CPU)
+    assert "the first step compiles" in notes("auto", CUDA)
+    for module in (compilation, stage):
+        monkeypatch.setattr(module, "obstacle", lambda device_type: "no Triton")
+    assert notes("auto", CUDA) == "torch.compile does not work here, so training is slower: no Triton"
+    assert notes("portable", CUDA) == ""
 
 
 def test_without_a_compiler_it_is_refused_in_words(monkeypatch):
