@@ -25,6 +25,7 @@ from picochat.data.cache import build_once, default_cache_dir, remembered_sha256
 from picochat.data.text import Paths, file_kind, find_files, iter_groups, name_files
 from picochat.data.token_workers import TokenizedBatch, tokenize_batches
 from picochat.errors import UserError
+from picochat.kernels.choice import Kernels
 from picochat.tokenizer.tokenizer import Tokenizer
 
 _FORMAT = 1
@@ -125,6 +126,7 @@ def tokenize_to_shards(
     on_bad_row: OnBadRow = "stop",
     cache_dir: Path | None = None,
     num_workers: int | None = None,
+    kernels: Kernels = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> TokenShards:
     """Tokenise the texts of files and folders, or open what an earlier call made of the same content.
@@ -132,6 +134,7 @@ def tokenize_to_shards(
     column, split, on_bad_row: as in `picochat.data.text.iter_texts`.
     cache_dir: where shards are kept; default `picochat.data.cache.default_cache_dir()`.
     num_workers: processes; default one per core, none (in this process) for a small corpus.
+    kernels: "portable" and "plain" compile nothing, as a large corpus is otherwise worth.
     progress: called with (bytes of the files done, bytes of all files).
 
     Memory stays bounded: a few batches of a mebibyte per process are under way at any time.
@@ -157,7 +160,9 @@ def tokenize_to_shards(
             files, column=column, split=split, bad_rows=bad_rows, max_chars=_BATCH_CHARS, progress=progress
         )
         total = sum(file.stat().st_size for file in files)
-        tokenized = tokenize_batches(batches, tokenizer, num_workers=num_workers, num_bytes=total)
+        tokenized = tokenize_batches(
+            batches, tokenizer, num_workers=num_workers, num_bytes=total, kernels=kernels
+        )
         with closing(tokenized):  # ends the workers, also when the disk is full
             meta = _write(temporary, tokenized, tokenizer.vocab_size)
         if meta["num_tokens"] == 0:

@@ -23,10 +23,13 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from picochat.kernels.choice import Kernels
 from picochat.tokenizer.tokenizer import Tokenizer
 
 _SMALL_BYTES = 4 << 20
 """Below this, starting workers costs more time than they save."""
+_LARGE_BYTES = 24 << 20
+"""From this on it pays to let every worker compile its loops, or look for them on disk."""
 
 
 class TokenizedBatch(NamedTuple):
@@ -39,11 +42,17 @@ class TokenizedBatch(NamedTuple):
 
 
 def tokenize_batches(
-    batches: Iterable[list[str]], tokenizer: Tokenizer, *, num_workers: int | None, num_bytes: int
+    batches: Iterable[list[str]],
+    tokenizer: Tokenizer,
+    *,
+    num_workers: int | None,
+    num_bytes: int,
+    kernels: Kernels = "auto",
 ) -> Generator[TokenizedBatch]:
     """Yield the tokens of each batch, in order. At most two batches per worker are under way.
 
     num_workers: processes; None: one per core, or none for a corpus of few `num_bytes`. 0: in this process.
+    kernels: with "auto" the workers use compiled loops for a large corpus.
     """
     if num_workers is None:
         num_workers = available_cores() if num_bytes >= _SMALL_BYTES else 0
@@ -52,7 +61,8 @@ def tokenize_batches(
         return
     with tempfile.TemporaryDirectory(prefix="picochat-") as folder:
         tokenizer.save(Path(folder) / "tokenizer.json")
-        workers = [_Worker(Path(folder) / "tokenizer.json") for _ in range(num_workers)]
+        mode = "compiled" if kernels == "auto" and num_bytes >= _LARGE_BYTES else "portable"
+        workers = [_Worker(Path(folder) / "tokenizer.json", mode) for _ in range(num_workers)]
         idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in workers:
             idle.put(worker)
@@ -94,11 +104,11 @@ def available_cores() -> int:
 class _Worker:
     """One child process; `tokenize` may be called by one thread at a time."""
 
-    def __init__(self, tokenizer_path: Path) -> None:
+    def __init__(self, tokenizer_path: Path, mode: str) -> None:
         # Each worker is one core: no threads of the tokenizer's or of numpy's own.
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "picochat.data.token_workers", str(tokenizer_path)],
+            [sys.executable, "-m", "picochat.data.token_workers", str(tokenizer_path), mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -140,7 +150,7 @@ def _tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> TokenizedBatch:
     return TokenizedBatch(ids, lengths, sum(len(text.encode("utf-8")) for text in texts))
 
 
-def _serve(tokenizer_path: str) -> None:
+def _serve(tokenizer_path: str, mode: str) -> None:
     """Answer frames until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends this process
     tokenizer = Tokenizer.load(tokenizer_path)
@@ -153,10 +163,13 @@ def _serve(tokenizer_path: str) -> None:
         sizes = _read_array(source, num_documents)
         data = _read(source, int(sizes.sum()))
         ends = np.cumsum(sizes).tolist()
-        texts = [data[start:end].decode("utf-8") for start, end in zip([0, *ends], ends, strict=False)]
-        batch = _tokenize(tokenizer, texts)
-        _write_array(sink, [len(batch.lengths), len(batch.ids), *batch.lengths])
-        sink.write(batch.ids.astype("<u4", copy=False).tobytes())
+        documents = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        if mode == "compiled":
+            ids, lengths = tokenizer.encode_documents(documents)
+        else:
+            ids, lengths, _ = _tokenize(tokenizer, [document.decode("utf-8") for document in documents])
+        _write_array(sink, [len(lengths), len(ids), *lengths])
+        sink.write(ids.astype("<u4", copy=False).tobytes())
         sink.flush()
 
 
@@ -176,4 +189,4 @@ def _read(file: IO[bytes], size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

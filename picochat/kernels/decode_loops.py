@@ -145,12 +145,27 @@ def _add_value_embedding(gate, table, num_rows, ids_B, n_BD, like, gate_like, v_
 
 @compiled
 def blocks(
-    addresses, table_PD, table_scale_P, gate_like, lambdas, windows, ids_B, lengths_B, rope, keys, values
+    addresses,
+    table_PD,
+    table_scale_P,
+    gate_like,
+    lambdas,
+    windows,
+    all_ids_R,
+    all_lengths_R,
+    rope,
+    keys,
+    values,
+    final_RD,
+    start,
+    stop,
 ):
-    """Read one token per row into the cache; return the normed residual stream after the last block, (B, D).
+    """Read one token of each of the rows start..stop into the cache; write the normed residual stream after
+    the last block to their rows of `final_RD`.
 
     addresses (L, 9, 3), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
     """
+    ids_B, lengths_B = all_ids_R[start:stop], all_lengths_R[start:stop]
     B, D = ids_B.shape[0], table_PD.shape[1]
     L, _, G, capacity, K = keys.shape
     E = G * K
@@ -181,10 +196,11 @@ def blocks(
             _rotate(q_BD[b], D // K, rope[0, at], rope[1, at])
             _rotate(k_BE[b], G, rope[0, at], rope[1, at])
             for e in range(E):
-                keys[layer, b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
-                values[layer, b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
+                keys[layer, start + b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
+                values[layer, start + b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
             first = max(0, at - windows[layer])
-            _attend(q_BD[b], keys[layer, b], values[layer, b], first, at + 1, scores, out_BD[b])
+            row = start + b
+            _attend(q_BD[b], keys[layer, row], values[layer, row], first, at + 1, scores, out_BD[b])
         _product(addresses[layer, OUT], table_PD, D, out_BD, n_BD)
         for b in range(B):
             for d in range(D):
@@ -199,5 +215,4 @@ def blocks(
             for d in range(D):
                 x_BD[b, d] += n_BD[b, d]
     for b in range(B):
-        _norm(x_BD[b], n_BD[b])
-    return n_BD
+        _norm(x_BD[b], final_RD[start + b])

@@ -36,7 +36,8 @@ class PieceCache(dict[str, bytes]):
 
     def __missing__(self, piece: str) -> bytes:
         if not piece.isascii():
-            self._check_characters(set(piece))
+            for char in set(piece) - self._agreed:
+                self.check_character(char)
         ids = array("I", self._encode_piece(piece)).tobytes()
         if len(piece) <= MAX_PIECE_LENGTH:
             if len(self) >= MAX_PIECES:
@@ -44,13 +45,13 @@ class PieceCache(dict[str, bytes]):
             self[piece] = ids
         return ids
 
-    def _check_characters(self, characters: set[str]) -> None:
-        for char in characters - self._agreed:
-            # A letter, a digit, a sign and a space each give other pieces here.
-            probe = f"'{char}!x{char}{char}1{char}  {char} \n"
-            if splitter().findall(probe) != self._split(probe):
-                raise CutsDiffer(char)
-            self._agreed.add(char)
+    def check_character(self, char: str) -> None:
+        """Raise CutsDiffer for a character that `tokenizers` would cut otherwise."""
+        # A letter, a digit, a sign and a space each give other pieces here.
+        probe = f"'{char}!x{char}{char}1{char}  {char} \n"
+        if splitter().findall(probe) != self._split(probe):
+            raise CutsDiffer(char)
+        self._agreed.add(char)
 
 
 def can_cache(pattern: str) -> bool:

@@ -26,6 +26,15 @@ def splitter() -> "regex.Pattern[str]":
     return regex.compile(PATTERN, regex.V0)
 
 
+@cache
+def kind_pattern() -> "regex.Pattern[str]":
+    """What `PATTERN` takes one character for, as the name of the group that matches it."""
+    import regex
+
+    groups = (r"(?P<letter>\p{L})", r"(?P<number>\p{N})", r"(?P<line_end>[\r\n])", r"(?P<space>\s)")
+    return regex.compile("|".join((*groups, r"(?P<other>.)")), regex.V0 | regex.DOTALL)
+
+
 def replace_surrogates(text: str) -> str:
     """`text` with every lone surrogate, which UTF-8 can not spell, as U+FFFD."""
     if text.isascii():

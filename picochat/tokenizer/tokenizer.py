@@ -5,7 +5,7 @@ import json
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from picochat.errors import UserError
 from picochat.files import write_whole
@@ -20,6 +20,11 @@ from picochat.tokenizer.formats import (
 from picochat.tokenizer.pieces import PATTERN, replace_surrogates
 from picochat.tokenizer.special import NUM_SPECIAL
 from picochat.tokenizer.vocabulary import Merge, Vocabulary, as_merges
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from picochat.tokenizer.piece_table import BulkEncoder
 
 FILE_NAME = "tokenizer.json"
 
@@ -42,6 +47,7 @@ class Tokenizer:
         self._first_special = self.vocab_size - NUM_SPECIAL
         self.num_bytes: list[int] = [len(token) for token in self._table[:-NUM_SPECIAL]] + [0] * NUM_SPECIAL
         self._definition = build_huggingface(vocabulary)
+        self._bulk: BulkEncoder | None = None
         self._cache = PieceCache(self._encode_piece, self._split) if can_cache(vocabulary.pattern) else None
 
     @classmethod
@@ -70,6 +76,24 @@ class Tokenizer:
             return self._cache.encode(text)
         except CutsDiffer:
             return self._encode_by_definition(text)
+
+    def encode_documents(self, documents: Sequence[bytes]) -> "tuple[np.ndarray, np.ndarray]":
+        """`encode` of documents in UTF-8: all ids one after another, uint32, and how many each has, int64.
+
+        For tens of megabytes: it is several times as fast as `encode`, by loops that are compiled at first.
+        """
+        if self._cache is None:
+            return _joined([self._encode_by_definition(document.decode()) for document in documents])
+        if self._bulk is None:
+            from picochat.tokenizer.piece_table import BulkEncoder
+
+            self._bulk = BulkEncoder(
+                self.merges, encode_piece=self._encode_piece, check=self._cache.check_character
+            )
+        try:
+            return self._bulk.encode(documents)
+        except CutsDiffer:
+            return _joined([self.encode_packed(document.decode()) for document in documents])
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of the ids: specials as their literal, broken UTF-8 as U+FFFD.
@@ -145,6 +169,13 @@ class StreamDecoder:
     def flush(self) -> str:
         """What is left at the end: U+FFFD for an unfinished character, else ""."""
         return self._utf8.decode(b"", final=True)
+
+
+def _joined(packed: Sequence[bytes]) -> "tuple[np.ndarray, np.ndarray]":
+    import numpy as np
+
+    lengths = np.array([len(ids) // 4 for ids in packed], dtype=np.int64)
+    return np.frombuffer(b"".join(packed), dtype=np.uint32), lengths
 
 
 def _file_of(path: Path) -> Path:

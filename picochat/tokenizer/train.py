@@ -18,6 +18,10 @@ from picochat.tokenizer.vocabulary import MIN_VOCAB_SIZE, NUM_BYTES, check_vocab
 # Exact up to this many distinct pieces (tens of GB of clean prose); beyond it the rarest are forgotten.
 MAX_DISTINCT_PIECES = 2_000_000
 
+# So many characters are cut by `regex`; where more come it pays to compile the loops for them.
+_REGEX_CHARACTERS = 8_000_000
+_BATCH_CHARACTERS = 1 << 20
+
 # A pair of ids as one integer, left above right: as small and as ordered as the pair, and quicker to hash.
 _SHIFT = 20
 _RIGHT = (1 << _SHIFT) - 1
@@ -103,7 +107,8 @@ def count_pieces(texts: Iterable[str], *, progress: Progress | None = None) -> C
     counts: Counter[str] = Counter()
     findall = splitter().findall
     num_characters, next_report = 0, 0
-    for text in texts:
+    remaining = iter(texts)
+    for text in remaining:
         counts.update(findall(replace_surrogates(text)))
         if len(counts) > MAX_DISTINCT_PIECES:
             _forget_rarest(counts, MAX_DISTINCT_PIECES // 2)
@@ -111,7 +116,39 @@ def count_pieces(texts: Iterable[str], *, progress: Progress | None = None) -> C
         if progress is not None and num_characters >= next_report:
             progress("reading", num_characters, None)
             next_report = num_characters + (1 << 18)
+        if num_characters >= _REGEX_CHARACTERS:
+            _count_compiled(remaining, counts, num_characters, progress)
     return counts
+
+
+def _count_compiled(
+    texts: Iterator[str], counts: Counter[str], num_characters: int, progress: Progress | None
+) -> None:
+    """Count the pieces of the texts that are left."""
+    from picochat.tokenizer.piece_table import PieceCounter
+
+    counter = PieceCounter()
+    for batch in _batches(texts):
+        counter.add([replace_surrogates(text).encode() for text in batch], counts)
+        if len(counts) > MAX_DISTINCT_PIECES:
+            _forget_rarest(counts, MAX_DISTINCT_PIECES // 2)
+        num_characters += sum(map(len, batch))
+        if progress is not None:
+            progress("reading", num_characters, None)
+    counter.flush(counts)
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _forget_rarest(counts: Counter[str], keep: int) -> None:

@@ -50,6 +50,7 @@ def build_pretrain(options: PretrainOptions, *, progress: Progress | None = None
             column=options.column,
             split=options.split,
             on_bad_row=options.on_bad_row,
+            kernels=options.kernels,
             progress=partial(progress, what) if progress else None,
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from picochat.data import cache, shards
+from picochat.data import cache, shards, token_workers
 from picochat.data.shards import TokenShards, tokenize_to_shards
 from picochat.data.text import iter_texts
 from picochat.errors import UserError
@@ -43,6 +43,28 @@ def test_shards_hold_the_tokens_of_every_document_in_order(corpus, tmp_path, num
     assert made.num_tokens == sum(map(len, documents(made)))
     assert made.num_bytes == sum(len(text.encode()) for text in texts)
     assert made.document(0).dtype == np.uint16
+
+
+@pytest.mark.parametrize("kernels", ["auto", "portable", "plain"])
+def test_workers_compile_for_a_large_corpus_where_they_may(corpus, tmp_path, monkeypatch, kernels):
+    modes = []
+    monkeypatch.setattr(token_workers, "_LARGE_BYTES", 1000)
+    start = token_workers._Worker.__init__
+    monkeypatch.setattr(
+        token_workers._Worker,
+        "__init__",
+        lambda worker, path, mode: (modes.append(mode), start(worker, path, mode))[1],
+    )
+    made = tokenize_to_shards(
+        [corpus], TOKENIZER, cache_dir=tmp_path / "cache", num_workers=1, kernels=kernels
+    )
+    assert modes == ["compiled" if kernels == "auto" else "portable"]
+    assert documents(made) == [TOKENIZER.encode(text) for text in iter_texts([corpus])]
+    modes.clear()
+    tokenize_to_shards(
+        [corpus / "b.jsonl"], TOKENIZER, cache_dir=tmp_path / "cache", num_workers=1, kernels=kernels
+    )
+    assert modes == ["portable"]  # too small a corpus
 
 
 def test_ids_past_16_bits_are_kept(tmp_path):
