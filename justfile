@@ -54,6 +54,10 @@ test-browser *options:
 test-distributed *options:
     python -m pytest -m "distributed and not slow" {{ options }}
 
+# the tests that need a CUDA device
+test-gpu *options:
+    python -m pytest -m "gpu" {{ options }}
+
 # harm training runs in every way for a while and tell what was lost (nothing should be)
 [script("python")]
 torture minutes="30":
@@ -68,6 +72,10 @@ torture minutes="30":
 # speed against its targets: a table, and build/bench.json
 bench *options:
     python -m tests.bench {{ options }}
+
+# speed on a CUDA device against its targets: a table, and build/bench-gpu.json
+bench-gpu *options:
+    python -m tests.bench.gpu {{ options }}
 
 # how a training step's speed and memory go with its size: build/scaling.json and scaling.html
 bench-scaling *options:

@@ -1,6 +1,7 @@
 """What a batch source hands to the trainer. B: sequences of one optimizer step, T: tokens of a sequence."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -28,18 +29,20 @@ class Batch:
         extras = {name: tensor[start:stop] for name, tensor in self.extras.items()}
         return Batch(ids_BT=self.ids_BT[start:stop], targets_BT=self.targets_BT[start:stop], extras=extras)
 
+    def pinned(self) -> "Batch":
+        """Return the batch in memory that a CUDA device can copy from while the host does other work."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`; copies to an accelerator overlap with its work."""
         if device.type == "cpu":
             return self
+        here = self.pinned() if device.type == "cuda" and not self.ids_BT.is_cuda else self
+        return here._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensor: torch.Tensor) -> torch.Tensor:
-            if device.type == "cuda" and not tensor.is_cuda:
-                tensor = tensor.pin_memory()
-            return tensor.to(device, non_blocking=True)
-
-        extras = {name: move(tensor) for name, tensor in self.extras.items()}
-        return Batch(ids_BT=move(self.ids_BT), targets_BT=move(self.targets_BT), extras=extras)
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        extras = {name: change(tensor) for name, tensor in self.extras.items()}
+        return replace(self, ids_BT=change(self.ids_BT), targets_BT=change(self.targets_BT), extras=extras)
 
 
 class BatchSource(Protocol):

@@ -52,7 +52,7 @@ def tokenize_batches(
     """Yield the tokens of each batch, in order. At most two batches per worker are under way.
 
     num_workers: processes; None: one per core, or none for a corpus of few `num_bytes`. 0: in this process.
-    kernels: with "auto" the workers use compiled loops for a large corpus.
+    kernels: with "auto" and "compile" the workers use compiled loops for a large corpus.
     """
     if num_workers is None:
         num_workers = available_cores() if num_bytes >= _SMALL_BYTES else 0
@@ -61,7 +61,7 @@ def tokenize_batches(
         return
     with tempfile.TemporaryDirectory(prefix="picochat-") as folder:
         tokenizer.save(Path(folder) / "tokenizer.json")
-        mode = "compiled" if kernels == "auto" and num_bytes >= _LARGE_BYTES else "portable"
+        mode = "compiled" if kernels in ("auto", "compile") and num_bytes >= _LARGE_BYTES else "portable"
         workers = [_Worker(Path(folder) / "tokenizer.json", mode) for _ in range(num_workers)]
         idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in workers:

@@ -1,4 +1,4 @@
-"""The blocks of a model in training on CPU, with few passes over memory between the matrix products.
+"""The blocks of a model in training, on CPU with few passes over memory between the matrix products.
 
 Plain PyTorch goes over every tensor of a block some thirty times, forward and backward, and keeps most of
 what it makes for the backward pass. Here each stretch between two products is one pass, query, key and value
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from picochat.kernels.compilation import compiles
 from picochat.kernels.threads import in_parallel
 from picochat.model.attention import norm
 from picochat.model.config import GATE_CHANNELS
@@ -22,27 +23,38 @@ TILE = 128
 """Queries whose scores are computed at a time, against the keys that any of them sees."""
 
 
-def training_hidden(model: GPT, ids_BT: torch.Tensor) -> torch.Tensor:
-    """Do what `model.hidden(ids_BT)` does; twice differentiable it is not."""
+def training_hidden(model: GPT, ids_BT: torch.Tensor, *, is_steady: bool = True) -> torch.Tensor:
+    """Do what `model.hidden(ids_BT)` does; twice differentiable it is not.
+
+    is_steady: most calls have ids of the same shape, so that compiling for it is worth the while.
+    """
     # Sharded weights are whole only inside the modules that they belong to.
     is_sharded = hasattr(model.wte.weight, "device_mesh")
-    if model.kernels != "auto" or model.device.type != "cpu" or is_sharded:
+    if is_sharded:
         return model.hidden(ids_BT)
+    if is_steady and compiles(model.kernels, model.device):
+        from picochat.kernels.compiled_block import compiled_hidden
+
+        return compiled_hidden(model, ids_BT)
+    if model.kernels in ("auto", "compile") and model.device.type == "cpu":
+        return _fused_hidden(model, ids_BT)
+    return model.hidden(ids_BT)
+
+
+def _fused_hidden(model: GPT, ids_BT: torch.Tensor) -> torch.Tensor:
     T = ids_BT.shape[1]
     cos, sin = (table[:, 0].contiguous() for table in model.rope_at(torch.arange(T), T))
-    x0_BTD = x_BTD = norm(model.wte(ids_BT).to(model.compute_dtype))
+    x0_BTD = x_BTD = model.embed(ids_BT)
     blocks: list[Any] = list(model.h)
     for layer, block in enumerate(blocks):
         attn, mlp = block.attn, block.mlp
-        has_gate = attn.ve_gate is not None
-        ve_BTE = model.ve[str(layer)](ids_BT).to(x_BTD.dtype) if has_gate else None
         x_BTD = _Block.apply(
             x_BTD,
             x0_BTD,
             model.resid_lambdas[layer],
             model.x0_lambdas[layer],
-            ve_BTE,
-            attn.ve_gate.weight if has_gate else None,
+            model.value_embedding(layer, ids_BT),
+            None if attn.ve_gate is None else attn.ve_gate.weight,
             attn.c_q.weight,
             attn.c_k.weight,
             attn.c_v.weight,

@@ -1,4 +1,5 @@
-"""One token for each row of a cache: the whole step as one compiled function where the processor decodes.
+"""One token for each row of a cache: the whole step as one compiled function where the processor decodes, as
+one recording where a CUDA device does (`decode_graph`).
 
 A small model's step in plain PyTorch is some 150 operations, each of which costs more than its arithmetic.
 What is left in the compiled step is the reading of the weights, once.
@@ -11,6 +12,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from picochat.kernels.addresses import addresses
+from picochat.kernels.decode_graph import graph_logits
 from picochat.kernels.threads import in_parallel
 from picochat.model.cache import KVCache
 from picochat.model.gpt import GPT
@@ -27,11 +30,13 @@ def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tenso
     """Append `ids_BT` to the rows of `cache`; return the logits (B, V) of the token that follows each row.
 
     It is `model(ids_BT, cache=cache, last_only=True)[:, 0]` to rounding: the compiled step sums in another
-    order, and keeps float32 where a bfloat16 model rounds between operations. Raises IndexError for an
-    unknown id.
+    order, and keeps float32 where a bfloat16 model rounds between operations. On CPU it raises IndexError for
+    an unknown id.
     """
-    compiles = isinstance(model, GPT) and model.kernels == "auto" and model.device.type == "cpu"
-    if compiles and ids_BT.shape[1] == 1:
+    is_fused = isinstance(model, GPT) and model.kernels in ("auto", "compile") and ids_BT.shape[1] == 1
+    if is_fused and model.device.type == "cuda":
+        return graph_logits(model, ids_BT[:, 0], cache)
+    if is_fused and model.device.type == "cpu":
         plan = _plan_of(model)
         if plan is not None:
             return plan.step(model, ids_BT[:, 0], cache)
@@ -42,8 +47,6 @@ def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tenso
 class _Plan:
     """Where the numbers of a model lie, for the compiled step. They are not copied: training may go on."""
 
-    places: list[tuple[dict[str, Any], str]]
-    """Where the model keeps each of its tensors: its modules, unlike its weights, stay what they are."""
     key: list[int]
     """Addresses of the tensors, by which it is seen that the model got others."""
     addresses: np.ndarray
@@ -107,25 +110,11 @@ _plans: WeakKeyDictionary[GPT, _Plan] = WeakKeyDictionary()
 def _plan_of(model: GPT) -> _Plan | None:
     """Return the plan of a model, None for one whose numbers are of several kinds."""
     plan = _plans.get(model)
-    if plan is None or plan.key != _addresses(plan.places):
+    if plan is None or plan.key != addresses(model):
         plan = _make_plan(model)
         if plan is not None:
             _plans[model] = plan
     return plan
-
-
-def _addresses(places: list[tuple[dict[str, Any], str]]) -> list[int]:
-    return [tensors[name].data_ptr() for tensors, name in places]
-
-
-def _places(model: GPT) -> list[tuple[dict[str, Any], str]]:
-    return [
-        (tensors, name)
-        for module in model.modules()
-        for tensors in (module._parameters, module._buffers)
-        for name, tensor in tensors.items()
-        if tensor is not None
-    ]
 
 
 def _make_plan(model: GPT) -> _Plan | None:
@@ -133,8 +122,7 @@ def _make_plan(model: GPT) -> _Plan | None:
     from picochat.kernels.int8_dot import row_sums
 
     kept: list[Any] = []
-    places = _places(model)
-    addresses = np.zeros((model.config.n_layer, 9, 3), dtype=np.int64)
+    table = np.zeros((model.config.n_layer, 9, 3), dtype=np.int64)
     dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
     gate_like = torch.empty(0)
 
@@ -156,14 +144,14 @@ def _make_plan(model: GPT) -> _Plan | None:
             loops.DOWN: mlp.c_proj,
         }
         if attn.ve_gate is not None:
-            addresses[layer, loops.GATE, 0] = attn.ve_gate.weight.data_ptr()
+            table[layer, loops.GATE, 0] = attn.ve_gate.weight.data_ptr()
             gate_like = attn.ve_gate.weight.detach()[:0]
             modules[loops.TABLE] = model.ve[str(layer)]
         for column, module in modules.items():
             scale = scale_of(module)
             sums = row_sums(_numbers(module.weight))
             kept.append(sums)
-            addresses[layer, column] = (
+            table[layer, column] = (
                 module.weight.data_ptr(),
                 scale.data_ptr() if scale.numel() else 0,
                 sums.ctypes.data if sums.size else 0,
@@ -172,9 +160,8 @@ def _make_plan(model: GPT) -> _Plan | None:
     if len(dtypes) > 1 or not all(tensor.is_contiguous() for tensor in model.parameters()):
         return None
     return _Plan(
-        places=places,
-        key=_addresses(places),
-        addresses=addresses,
+        key=addresses(model),
+        addresses=table,
         table=_numbers(model.wte.weight),
         table_scale=scale_of(model.wte).numpy(),
         head=_numbers(model.lm_head.weight),

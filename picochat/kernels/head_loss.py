@@ -11,15 +11,19 @@ logits of a position, so the products with the gradient divide by it.
 N: positions, D: width, V: vocabulary, P: padded vocabulary, C: positions of one chunk.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
+from picochat.kernels.compilation import compiles, through_compile
 from picochat.kernels.threads import in_parallel
 from picochat.model.gpt import IGNORE, SOFTCAP, softcap
 
-CHUNK_BYTES = 1 << 25
-"""Logits computed at a time: 256 positions in float32 at a vocabulary of 32768. Fewer make the products slow,
-more make the buffer leave the cache."""
+CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}
+"""Logits computed at a time. On CPU 256 positions in float32 at a vocabulary of 32768: fewer make products
+slow, more make the buffer leave the cache. On CUDA 4096 in bfloat16: caches are too small for any, and each
+chunk goes over the whole gradient of the head."""
 TILE = 1 << 17
 """Logits that the portable loop works on at a time: with its scratch they stay in a core's own cache."""
 
@@ -45,7 +49,7 @@ def head_loss(
     """
     if kernels == "plain":
         return head_loss_plain(x_ND, weight_PD, targets_N, vocab_size)
-    if not x_ND.is_cuda:
+    if x_ND.device.type == "cpu":  # elsewhere the host would wait for the device
         valid_N = targets_N != IGNORE
         if not valid_N.all():
             x_ND, targets_N = x_ND[valid_N], targets_N[valid_N]
@@ -57,8 +61,7 @@ class _HeadLoss(torch.autograd.Function):
     def forward(ctx, x_ND, weight_PD, targets_N, vocab_size, kernels):  # pyright: ignore[reportIncompatibleMethodOverride]
         needs_grad = any(ctx.needs_input_grad[:2])
         weight_VD = weight_PD[:vocab_size].to(x_ND.dtype)
-        # A compiled loop would cost every process half a second for importing the compiler.
-        weigh = _weigh_compiled if kernels == "auto" and x_ND.device.type == "cpu" else _weigh_portable
+        weigh_chunk = _weigher(kernels, x_ND.device)
         grad_x_ND = torch.empty_like(x_ND) if needs_grad else None
         grad_weight_PD = torch.empty_like(weight_PD) if needs_grad else None
         if grad_weight_PD is not None:
@@ -73,7 +76,7 @@ class _HeadLoss(torch.autograd.Function):
             # The target's logit, which the loss hangs on, is computed in float32 whatever the dtype.
             target_C = (x_CD.float() * weight_PD[index_1C[0]].float()).sum(dim=-1)
             tanh_C = torch.tanh(target_C / SOFTCAP)
-            sum_C = weigh(logits_VC)
+            sum_C = weigh_chunk(logits_VC)
             loss += ((sum_C.log() - SOFTCAP * tanh_C) * valid_C).sum()
             if grad_x_ND is None or grad_weight_PD is None:
                 continue
@@ -101,7 +104,8 @@ class _Chunks:
 
     def __init__(self, x_ND: torch.Tensor, vocab_size: int) -> None:
         num_positions = x_ND.shape[0]
-        chunk = max(1, min(num_positions, CHUNK_BYTES // (vocab_size * x_ND.element_size())))
+        num_bytes = CHUNK_BYTES.get(x_ND.device.type, CHUNK_BYTES["cpu"])
+        chunk = max(1, min(num_positions, num_bytes // (vocab_size * x_ND.element_size())))
         self.vocab_size = vocab_size
         self.slices = [slice(start, start + chunk) for start in range(0, num_positions, chunk)]
         self._flat = torch.empty(vocab_size * chunk, device=x_ND.device, dtype=x_ND.dtype)
@@ -125,6 +129,22 @@ def _accumulate(
         torch.mm(grad_VC, x_CD, out=grad_weight_VD)
     else:
         grad_weight_VD.addmm_(grad_VC, x_CD)
+
+
+def _weigher(kernels: str, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what turns the logits of a chunk into their gradient."""
+    if compiles(kernels, device):
+        return through_compile(weigh, varies=True)
+    # A compiled loop would cost every process half a second for importing the compiler.
+    return _weigh_compiled if kernels == "auto" and device.type == "cpu" else _weigh_portable
+
+
+def weigh(logits_VC: torch.Tensor) -> torch.Tensor:
+    """Do what `_weigh_portable` does as it would be written, for torch.compile."""
+    tanh_VC = torch.tanh(logits_VC.float() / SOFTCAP)
+    exp_VC = torch.exp(SOFTCAP * tanh_VC)
+    logits_VC.copy_(exp_VC * (1 - tanh_VC.square()))
+    return exp_VC.sum(dim=0)
 
 
 def _weigh_portable(logits_VC: torch.Tensor) -> torch.Tensor:

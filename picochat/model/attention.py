@@ -60,18 +60,13 @@ def attend(
     *,
     weights: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Return softmax(q k^T / sqrt(K)) v as (B, T, H * K).
+    """Return softmax(q k^T / sqrt(K)) v as (B, T, H * K), as the formula is written.
 
     Query head h reads key/value head h // (H / G). `mask_B1TS` is None where every key is visible. With
     `weights`, the attention probabilities (B, H, T, S) are appended to it.
     """
     B, T, H, K = q_BTHK.shape
     G, S = k_BGSK.shape[1], k_BGSK.shape[2]
-    if q_BTHK.is_cuda and weights is None:
-        out_BHTK = F.scaled_dot_product_attention(
-            q_BTHK.transpose(1, 2), k_BGSK, v_BGSK, attn_mask=mask_B1TS, enable_gqa=True
-        )
-        return out_BHTK.transpose(1, 2).reshape(B, T, H * K)
     # On CPU two plain products beat scaled_dot_product_attention, most of all in bfloat16.
     grouped_BGRTK = q_BTHK.reshape(B, T, G, H // G, K).permute(0, 2, 3, 1, 4)
     scores_BGRTS = grouped_BGRTK.reshape(B, G, -1, K) @ (k_BGSK.transpose(2, 3) * K**-0.5)
@@ -83,6 +78,35 @@ def attend(
         weights.append(probs_BGRTS.reshape(B, H, T, S))
     out_BGRTK = (probs_BGRTS.view(B, G, -1, S) @ v_BGSK).view(B, G, H // G, T, K)
     return out_BGRTK.permute(0, 3, 1, 2, 4).reshape(B, T, H * K)
+
+
+def attend_fused(
+    q_BTHK: torch.Tensor, k_BGSK: torch.Tensor, v_BGSK: torch.Tensor, mask_B1TS: torch.Tensor | None
+) -> torch.Tensor:
+    """Do what `attend` does by scaled_dot_product_attention; without a mask it is causal where T is not 1.
+
+    On CUDA no scores reach memory then. T has to be 1 or S where there is no mask.
+    """
+    T, H = q_BTHK.shape[1:3]
+    # Flash attention shares heads; the kernel for masks and float32 does not in every version of torch.
+    shares_heads = mask_B1TS is None and q_BTHK.dtype != torch.float32
+    if not shares_heads:
+        k_BGSK, v_BGSK = _one_head_each(k_BGSK, H), _one_head_each(v_BGSK, H)
+    out_BHTK = F.scaled_dot_product_attention(
+        q_BTHK.transpose(1, 2),
+        k_BGSK,
+        v_BGSK,
+        attn_mask=mask_B1TS,
+        is_causal=mask_B1TS is None and T > 1,
+        enable_gqa=shares_heads,
+    )
+    return out_BHTK.transpose(1, 2).flatten(2)
+
+
+def _one_head_each(x_BGSK: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """Return each key or value head as often as query heads read it, (B, H, S, K)."""
+    B, G, S, K = x_BGSK.shape
+    return x_BGSK[:, :, None].expand(B, G, num_heads // G, S, K).reshape(B, num_heads, S, K)
 
 
 class Attention(nn.Module):
@@ -101,6 +125,23 @@ class Attention(nn.Module):
         has_gate = config.has_value_embedding(layer)
         self.ve_gate = Linear(GATE_CHANNELS, config.n_kv_head) if has_gate else None
 
+    def heads(
+        self,
+        x_BTD: torch.Tensor,
+        value_embedding_BTE: torch.Tensor | None,
+        rope: tuple[torch.Tensor, torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return queries (B, T, H, K), keys and values (B, T, G, K) of the normed input `x_BTD`."""
+        B, T, _ = x_BTD.shape
+        q_BTHK = self.c_q(x_BTD).view(B, T, -1, self.head_dim)
+        k_BTGK = self.c_k(x_BTD).view(B, T, self.num_kv_heads, self.head_dim)
+        v_BTGK = self.c_v(x_BTD).view(B, T, self.num_kv_heads, self.head_dim)
+        if self.ve_gate is not None:
+            assert value_embedding_BTE is not None
+            gate_BTG = 2 * torch.sigmoid(self.ve_gate(x_BTD[..., :GATE_CHANNELS]))
+            v_BTGK = v_BTGK + gate_BTG[..., None] * value_embedding_BTE.view_as(v_BTGK)
+        return norm(rotate(q_BTHK, *rope)), norm(rotate(k_BTGK, *rope)), v_BTGK
+
     def forward(
         self,
         x_BTD: torch.Tensor,
@@ -110,18 +151,14 @@ class Attention(nn.Module):
         *,
         cache: KVCache | None = None,
         weights: list[torch.Tensor] | None = None,
+        fused: bool = False,
     ) -> torch.Tensor:
-        """Return the block's attention output (B, T, D) for the normed input `x_BTD`."""
-        B, T, _ = x_BTD.shape
-        q_BTHK = self.c_q(x_BTD).view(B, T, -1, self.head_dim)
-        k_BTGK = self.c_k(x_BTD).view(B, T, self.num_kv_heads, self.head_dim)
-        v_BTGK = self.c_v(x_BTD).view(B, T, self.num_kv_heads, self.head_dim)
-        if self.ve_gate is not None:
-            assert value_embedding_BTE is not None
-            gate_BTG = 2 * torch.sigmoid(self.ve_gate(x_BTD[..., :GATE_CHANNELS]))
-            v_BTGK = v_BTGK + gate_BTG[..., None] * value_embedding_BTE.view_as(v_BTGK)
-        q_BTHK, k_BTGK = norm(rotate(q_BTHK, *rope)), norm(rotate(k_BTGK, *rope))
+        """Return the block's attention output (B, T, D) for the normed input `x_BTD`.
 
+        fused: by `attend_fused`, unless the `weights` are asked for.
+        """
+        T = x_BTD.shape[1]
+        q_BTHK, k_BTGK, v_BTGK = self.heads(x_BTD, value_embedding_BTE, rope)
         if cache is None:
             k_BGSK, v_BGSK = k_BTGK.transpose(1, 2), v_BTGK.transpose(1, 2)
             first = 0
@@ -131,6 +168,11 @@ class Attention(nn.Module):
             first = max(0, min(cache.lengths) - self.window)
             k_BGSK = cache.keys_LBGCK[self.layer, :, :, first : visible.num_keys]
             v_BGSK = cache.values_LBGCK[self.layer, :, :, first : visible.num_keys]
+        fused = fused and weights is None
         sees_all = T == 1 and (cache is None or cache.is_uniform)
-        mask_B1TS = None if sees_all else visible.mask(self.window)[..., first:]
+        # Nothing was read before, and the window is no limit: what `attend_fused` takes for granted.
+        is_causal = fused and visible.num_keys == T <= self.window + 1
+        mask_B1TS = None if sees_all or is_causal else visible.mask(self.window)[..., first:]
+        if fused:
+            return self.c_proj(attend_fused(q_BTHK, k_BGSK, v_BGSK, mask_B1TS))
         return self.c_proj(attend(q_BTHK, k_BGSK, v_BGSK, mask_B1TS, weights=weights))

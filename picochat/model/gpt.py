@@ -39,6 +39,11 @@ class Inspection:
         return torch.stack([x_BTD.float().square().mean(-1).sqrt() for x_BTD in self.residual_LBTD])
 
 
+def mix(x_BTD: torch.Tensor, x0_BTD: torch.Tensor, resid: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Return resid * x + share * x0: what a block reads of the residual stream and of the token embedding."""
+    return resid.to(x_BTD.dtype) * x_BTD + share.to(x_BTD.dtype) * x0_BTD
+
+
 class MLP(nn.Module):
     """Two products with a squared ReLU between them (Primer, arXiv 2109.08668)."""
 
@@ -132,19 +137,25 @@ class GPT(nn.Module):
             "visible": Visible(positions_BT, num_keys),
             "cache": cache,
             "weights": None if inspection is None else inspection.attention_LBHTS,
+            "fused": self.kernels != "plain" and ids_BT.is_cuda,
         }
-        x0_BTD = x_BTD = norm(self.wte(ids_BT).to(self.compute_dtype))
+        x0_BTD = x_BTD = self.embed(ids_BT)
         for layer, block in enumerate(self.h):
             if inspection is not None:
                 inspection.residual_LBTD.append(x_BTD)
-            resid, x0 = self.resid_lambdas[layer], self.x0_lambdas[layer]
-            x_BTD = resid.to(x_BTD.dtype) * x_BTD + x0.to(x_BTD.dtype) * x0_BTD
-            table = self.ve[str(layer)] if str(layer) in self.ve else None  # noqa: SIM401 (it has no `get`)
-            value_embedding_BTE = None if table is None else table(ids_BT).to(x_BTD.dtype)
-            x_BTD = block(x_BTD, value_embedding_BTE, **context)
+            x_BTD = mix(x_BTD, x0_BTD, self.resid_lambdas[layer], self.x0_lambdas[layer])
+            x_BTD = block(x_BTD, self.value_embedding(layer, ids_BT), **context)
         if inspection is not None:
             inspection.residual_LBTD.append(x_BTD)
         return norm(x_BTD)
+
+    def embed(self, ids_BT: torch.Tensor) -> torch.Tensor:
+        """Return the normed token embeddings (B, T, D) in the compute dtype."""
+        return norm(self.wte(ids_BT).to(self.compute_dtype))
+
+    def value_embedding(self, layer: int, ids_BT: torch.Tensor) -> torch.Tensor | None:
+        """Return what block `layer` may add to its values, (B, T, E) in the compute dtype, if it has any."""
+        return self.ve[str(layer)](ids_BT).to(self.compute_dtype) if str(layer) in self.ve else None
 
     def logits(self, x_BTD: torch.Tensor) -> torch.Tensor:
         """Return soft-capped float32 logits (B, T, V) of a normed residual stream."""

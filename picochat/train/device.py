@@ -6,6 +6,7 @@ import time
 import torch
 
 from picochat.errors import UserError
+from picochat.kernels.compilation import require_compile
 from picochat.kernels.memory import keep_large_buffers
 
 PEAK_SECONDS = 0.15
@@ -47,7 +48,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def prepare_training(device: torch.device, kernels: str = "auto") -> None:
-    """Set what makes this process train fast on `device` (`kernels` as in picochat.kernels.choice)."""
+    """Set what makes this process train fast on `device` (`kernels` as in picochat.kernels.choice).
+
+    Raises UserError where torch.compile is asked for and does not work.
+    """
+    require_compile(kernels, device)
     torch.set_float32_matmul_precision("high" if device.type == "cuda" and kernels != "plain" else "highest")
     if device.type != "cpu" or kernels == "plain":
         return
@@ -59,7 +64,7 @@ def prepare_training(device: torch.device, kernels: str = "auto") -> None:
         torch.set_float32_matmul_precision("medium")
         if _product_error() > 1e-5:
             torch.set_float32_matmul_precision("highest")
-    if kernels == "auto":
+    if kernels in ("auto", "compile"):
         keep_large_buffers()
 
 

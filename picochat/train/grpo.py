@@ -78,7 +78,7 @@ def build_grpo(options: GrpoOptions, *, progress: Progress | None = None) -> Run
         temperature=options.temperature,
         normalize=options.normalize,
     )
-    trainer = build_trainer(model, batches, loss, options)
+    trainer = build_trainer(model, batches, loss, options, ahead=False)
     if reference is not None:
         reference.to(model.device).compute_dtype = model.compute_dtype
     held = [problem for some in problems.values() for problem in some]

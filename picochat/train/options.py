@@ -43,8 +43,9 @@ class RunOptions(OptimizerOptions):
     shard: bool = False
     """Divide the weights among the processes that torchrun starts, for models that do not fit one device."""
     kernels: Kernels = "auto"
-    """auto: the fastest for the device; portable: nothing compiled at run time, no allocator setting; plain:
-    every operation as its formula is written, for comparison."""
+    """auto: the fastest for the device, torch.compile on CUDA; compile: torch.compile on CPU too (needs a C++
+    compiler); portable: nothing compiled at run time, no allocator setting; plain: every operation as its
+    formula is written, for comparison."""
     eval_every: int = 100
     """Steps between validations (0: only at the start and the end)."""
     sample_every: int = 100

@@ -41,7 +41,8 @@ def chosen_logprobs(
     They come from a training-style forward pass. Only the places that count go through the head.
     """
     chosen_BT = targets_BT != IGNORE
-    x_ND = training_hidden(model, ids_BT)[chosen_BT]
+    # Answers are as long as they come: nearly every step has another shape.
+    x_ND = training_hidden(model, ids_BT, is_steady=False)[chosen_BT]
     weight_PD = model.lm_head.weight
     logprobs = head_logprobs_plain if model.kernels == "plain" else head_logprobs
     return logprobs(x_ND, weight_PD, targets_BT[chosen_BT], model.config.vocab_size, temperature)

@@ -22,7 +22,7 @@ from picochat.train.options import PretrainOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
 from picochat.train.run_options import complete_options
-from picochat.train.stage import Progress, build_trainer, left_out, make_sampler
+from picochat.train.stage import Progress, build_trainer, compile_notes, left_out, make_sampler
 from picochat.train.trainer import CrossEntropy
 
 HELD_OUT = 0.01
@@ -87,7 +87,7 @@ def build_pretrain(options: PretrainOptions, *, progress: Progress | None = None
         tokenizer=tokenizer,
         evaluate=evaluate,
         sample=make_sampler(model, tokenizer, prompts, options.seed),
-        notes=left_out(shards.bad_rows, val_shards.bad_rows),
+        notes=[*left_out(shards.bad_rows, val_shards.bad_rows), *compile_notes(model)],
     )
 
 

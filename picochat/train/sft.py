@@ -17,7 +17,7 @@ from picochat.train.options import SftOptions
 from picochat.train.run import Run
 from picochat.train.run_dir import RunDir, resolve_checkpoint
 from picochat.train.run_options import complete_options
-from picochat.train.stage import Progress, build_trainer, left_out, make_sampler
+from picochat.train.stage import Progress, build_trainer, compile_notes, left_out, make_sampler
 from picochat.train.trainer import CrossEntropy
 
 HELD_OUT = 0.05
@@ -68,7 +68,7 @@ def build_sft(options: SftOptions, *, progress: Progress | None = None) -> Run:
         evaluate=evaluate,
         sample=make_sampler(model, tokenizer, _prompts(options, tokenizer, model), options.seed),
         parent=parent,
-        notes=notes,
+        notes=[*notes, *compile_notes(model)],
     )
 
 

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import torch
 
+from picochat.data.ahead import Ahead
 from picochat.data.batch import BatchSource
 from picochat.engine.generate import Engine
 from picochat.engine.options import SamplingOptions
+from picochat.kernels.compilation import compiles, obstacle
 from picochat.model.gpt import GPT
 from picochat.optim.groups import GroupedOptimizer, build_groups
 from picochat.optim.schedule import Schedule
@@ -33,8 +35,13 @@ def local_device(name: str) -> torch.device:
     return device
 
 
-def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOptions) -> Trainer:
-    """Put `model` on its device and return the trainer that the options describe."""
+def build_trainer(
+    model: GPT, batches: BatchSource, loss: Loss, options: RunOptions, *, ahead: bool = True
+) -> Trainer:
+    """Put `model` on its device and return the trainer that the options describe.
+
+    ahead: whether a batch may be made before the step with the one before it is done.
+    """
     device = local_device(options.device)
     prepare_training(device, options.kernels)
     world = World.from_env(device.type)
@@ -58,13 +65,22 @@ def build_trainer(model: GPT, batches: BatchSource, loss: Loss, options: RunOpti
         model,
         optimizer,
         schedule,
-        batches,
+        Ahead(batches, pins=True) if ahead and device.type == "cuda" else batches,
         loss,
         grad_accum=options.grad_accum,
         clip=options.clip,
         peak_flops=measure_peak_flops(device, dtype),
         world=world,
     )
+
+
+def compile_notes(model: GPT) -> list[str]:
+    """Return what there is to be told about torch.compile in the training of `model`."""
+    if compiles(model.kernels, model.device):
+        return ["the first step compiles the model (torch.compile), which may take a minute"]
+    if model.kernels == "auto" and model.device.type == "cuda":
+        return [f"torch.compile does not work here, so training is slower: {obstacle('cuda')}"]
+    return []
 
 
 def left_out(*summaries: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, Protocol, get_args
 
 import torch
 
+from picochat.data.ahead import Ahead
 from picochat.data.batch import IGNORE, Batch, BatchSource
 from picochat.errors import UserError
 from picochat.kernels.block import training_hidden
@@ -229,13 +230,15 @@ class Trainer:
         grads = self.optimizer.reduce_gradients()
         totals["square"] = sum_of_squares(grads, device)
         # One reduction carries everything that ranks must agree on.
-        totals |= {vote: torch.tensor(float(vote in self.votes), device=device) for vote in VOTES}
+        totals |= {vote: torch.full((), float(vote in self.votes), device=device) for vote in VOTES}
         # A sum over ranks gives maxima too where each rank fills a slot of its own.
         slots = torch.zeros(len(maxima), self.world.size, device=device)
         for slot, value in zip(slots, maxima.values(), strict=True):
             slot[self.world.rank] = value
         packed = torch.cat((torch.stack([total.float() for total in totals.values()]), slots.flatten()))
         self.world.sum_(packed)
+        if isinstance(self.batches, Ahead):
+            self.batches.draw()  # an accelerator is still at work on this batch
         values = packed.tolist()
         sums = dict(zip(totals, values, strict=False))
         sums["grad_norm"] = sums.pop("square") ** 0.5

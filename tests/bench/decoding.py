@@ -3,35 +3,17 @@
 import numpy as np
 import torch
 
-from picochat.engine.quantize import quantize
 from picochat.kernels.compiled import compiled
 from picochat.kernels.decode import next_logits
 from picochat.kernels.memory import keep_large_buffers
 from picochat.model.cache import KVCache
 from picochat.model.config import ModelConfig
-from picochat.model.gpt import GPT
-from picochat.model.init import initialize
 from tests.bench.cases import Repeat, Settings
+from tests.bench.models import VOCAB_SIZE, make_model
 from tests.bench.training import llama
 
-VOCAB_SIZE = 32768
 PROMPT, ANSWER = 16, 48
 """Tokens read at once and decoded one by one."""
-
-
-def make_model(depth: int, dtype: str, context: int = 256) -> GPT:
-    """Return a model whose weights are random everywhere, in float32, bfloat16 or int8."""
-    model = GPT(ModelConfig.from_depth(depth, vocab_size=VOCAB_SIZE, sequence_len=context))
-    initialize(model, seed=0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "c_proj" in name or "lm_head" in name:
-                parameter.normal_(0, 0.05)
-    model.requires_grad_(False)
-    if dtype == "int8":
-        return quantize(model)[0]
-    model.compute_dtype = getattr(torch, dtype)
-    return model.to(model.compute_dtype)
 
 
 def greedy(settings: Settings, kernels: str, dtype: str, depth: str, rows: str) -> Repeat:

@@ -3,7 +3,6 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from picochat.data.batch import Batch
 from picochat.kernels.memory import keep_large_buffers
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
@@ -14,25 +13,9 @@ from picochat.optim.schedule import Schedule
 from picochat.train.device import pick_dtype, prepare_training
 from picochat.train.trainer import CrossEntropy, Trainer
 from tests.bench.cases import Repeat, Settings
+from tests.bench.models import SameBatch
 
 CPU = torch.device("cpu")
-
-
-class SameBatch:
-    """A batch source that always gives the same rows of random ids."""
-
-    def __init__(self, rows: int, length: int, vocab_size: int) -> None:
-        ids_BT = torch.randint(vocab_size, (rows, length + 1), generator=torch.Generator().manual_seed(0))
-        self.batch = Batch(ids_BT=ids_BT[:, :-1], targets_BT=ids_BT[:, 1:])
-
-    def __next__(self) -> Batch:
-        return self.batch
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:
-        pass
 
 
 def step(settings: Settings, kernels: str, depth: str, rows: str, length: str, vocab_size: str) -> Repeat:

@@ -36,9 +36,9 @@ def run(function, model: GPT, ids_BT: torch.Tensor) -> tuple[torch.Tensor, dict[
     x_BTD = function(model, ids_BT)
     weight = torch.randn(x_BTD.shape, generator=torch.Generator().manual_seed(2))
     model.zero_grad()
-    (x_BTD.float() * weight).sum().backward()
-    grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    return x_BTD.detach().float(), grads
+    (x_BTD.float() * weight.to(model.device)).sum().backward()
+    grads = {name: p.grad.clone().cpu() for name, p in model.named_parameters() if p.grad is not None}
+    return x_BTD.detach().float().cpu(), grads
 
 
 def random_ids(rows: int, length: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 
 import picochat
 from picochat import cli
+from picochat.kernels.compilation import obstacle
 from picochat.train.checkpoint import RESUMED_FILES
 from picochat.train.events import StepDone
 from picochat.train.run import Run
@@ -42,6 +43,23 @@ def test_in_bfloat16_with_several_micro_batches(stop: int, tmp_path, stage, curv
     go_to(stage(tmp_path, **options), stop)
     run = stage(tmp_path, resume=True)
     assert (run.trainer.step, run.trainer.grad_accum, run.options.dtype) == (stop, 2, "bfloat16")
+    list(run)
+    assert curve(run.directory) == curve(whole.directory)
+    assert last_files(run.directory) == last_files(whole.directory)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("default")  # torch's own modules use what it calls deprecated
+def test_through_torch_compile(tmp_path, begin, curve):
+    if problem := obstacle("cpu"):
+        pytest.skip(f"torch.compile does not work here: {problem}")
+    whole = begin(tmp_path, "whole", kernels="compile", steps=6)
+    list(whole)
+    go_to(begin(tmp_path, kernels="compile", steps=6), 3)
+    run = begin(tmp_path, resume=True)
+    assert run.model.kernels == "compile"
+    assert any("torch.compile" in note for note in run.notes)
     list(run)
     assert curve(run.directory) == curve(whole.directory)
     assert last_files(run.directory) == last_files(whole.directory)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from picochat.data.ahead import Ahead
 from picochat.data.batch import IGNORE, Batch
 from picochat.errors import UserError
 from picochat.model.gpt import GPT
@@ -284,3 +285,23 @@ def test_micro_batches_without_targets_count_nothing(masked_rows: slice, small_t
         for accum in (1, 4)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=2e-5)
+
+
+def test_batches_drawn_ahead_change_nothing(small_trainer):
+    """Nor does an error in a step: the batch that was drawn for the next one is not lost."""
+    plain, drawn = small_trainer(steps=6), small_trainer(steps=6)
+    drawn.batches = Ahead(drawn.batches, pins=False)
+    losses = [next(drawn).loss for _ in range(3)]
+    state = drawn.state_dict()
+    assert state["batches"] == {"count": 3}
+    weight = drawn.model.lm_head.weight
+    first = weight.detach()[0, 0].clone()
+    with torch.no_grad():
+        weight[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError):
+        next(drawn)
+    with torch.no_grad():
+        weight[0, 0] = first
+    drawn.load_state_dict(state)
+    losses += [event.loss for event in drawn]
+    assert losses == [event.loss for event in plain]
