@@ -71,17 +71,12 @@ class _Plan:
         lambdas = torch.stack([model.resid_lambdas.detach(), model.x0_lambdas.detach()]).float()
         x_BD = np.empty((len(ids_B), model.config.n_embd), dtype=np.float32)
         arguments = (
-            self.addresses,
-            self.table,
-            self.table_scale,
-            self.gate_like,
+            (self.addresses, self.table, self.table_scale, self.gate_like),
             lambdas.numpy(),
             self.windows,
-            ids_B.numpy(),
-            np.array(cache.lengths),
             self._rope(model, cache.capacity),
-            _numbers(cache.key_rows_LRGCK),
-            _numbers(cache.value_rows_LRGCK),
+            (ids_B.numpy(), np.array(cache.lengths)),
+            (_numbers(cache.key_rows_LRGCK), _numbers(cache.value_rows_LRGCK)),
             x_BD,
         )
         if len(ids_B) < SHARED_ROWS:

@@ -143,29 +143,38 @@ def _add_value_embedding(gate, table, num_rows, ids_B, n_BD, like, gate_like, v_
                 v_BE[b, g * K + k] += weight * to_float32(table_PE[ids_B[b], g * K + k])
 
 
+@part
+def _embed(ids_B, table_PD, scale_P, x0_BD, x_BD):
+    """Write the normed token embeddings to both."""
+    for b in range(x_BD.shape[0]):
+        scale = scale_P[ids_B[b]] if scale_P.size else f32(1.0)
+        for d in range(x_BD.shape[1]):
+            x_BD[b, d] = to_float32(table_PD[ids_B[b], d]) * scale
+        _norm(x_BD[b], x0_BD[b])
+        for d in range(x_BD.shape[1]):
+            x_BD[b, d] = x0_BD[b, d]
+
+
+@part
+def _add_and_norm(new_BD, x_BD):
+    """x += new; new = norm(x)."""
+    for b in range(x_BD.shape[0]):
+        for d in range(x_BD.shape[1]):
+            x_BD[b, d] += new_BD[b, d]
+        _norm(x_BD[b], new_BD[b])
+
+
 @compiled
-def blocks(
-    addresses,
-    table_PD,
-    table_scale_P,
-    gate_like,
-    lambdas,
-    windows,
-    all_ids_R,
-    all_lengths_R,
-    rope,
-    keys,
-    values,
-    final_RD,
-    start,
-    stop,
-):
+def blocks(weights, lambdas, windows, rope, rows, cached, final_RD, start, stop):
     """Read one token of each of the rows start..stop into the cache; write the normed residual stream after
     the last block to their rows of `final_RD`.
 
-    addresses (L, 9, 3), lambdas (2, L): of the residual stream and of the token embedding, rope (2, C, K/2).
+    weights: addresses (L, 9, 3), token embeddings and their scales, an empty array like the gates. lambdas
+    (2, L): of the residual stream and of the token embedding. rope (2, C, K/2). rows: ids and lengths.
     """
-    ids_B, lengths_B = all_ids_R[start:stop], all_lengths_R[start:stop]
+    addresses, table_PD, table_scale_P, gate_like = weights
+    keys, values = cached
+    ids_B, lengths_B = rows[0][start:stop], rows[1][start:stop]
     B, D = ids_B.shape[0], table_PD.shape[1]
     L, _, G, capacity, K = keys.shape
     E = G * K
@@ -173,13 +182,7 @@ def blocks(
     q_BD, out_BD = np.empty((B, D), f32), np.empty((B, D), f32)
     k_BE, v_BE, up_BU = np.empty((B, E), f32), np.empty((B, E), f32), np.empty((B, 4 * D), f32)
     scores = np.empty(capacity, f32)
-    for b in range(B):
-        scale = table_scale_P[ids_B[b]] if table_scale_P.size else f32(1.0)
-        for d in range(D):
-            x_BD[b, d] = to_float32(table_PD[ids_B[b], d]) * scale
-        _norm(x_BD[b], x0_BD[b])
-        for d in range(D):
-            x_BD[b, d] = x0_BD[b, d]
+    _embed(ids_B, table_PD, table_scale_P, x0_BD, x_BD)
     for layer in range(L):
         for b in range(B):
             for d in range(D):
@@ -192,27 +195,22 @@ def blocks(
             gate, table = addresses[layer, GATE], addresses[layer, TABLE]
             _add_value_embedding(gate, table, table_PD.shape[0], ids_B, n_BD, table_PD, gate_like, v_BE, K)
         for b in range(B):
-            at = lengths_B[b]
+            at, row = lengths_B[b], start + b
             _rotate(q_BD[b], D // K, rope[0, at], rope[1, at])
             _rotate(k_BE[b], G, rope[0, at], rope[1, at])
             for e in range(E):
-                keys[layer, start + b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
-                values[layer, start + b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
+                keys[layer, row, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
+                values[layer, row, e // K, at, e % K] = from_float32(v_BE[b, e], values)
             first = max(0, at - windows[layer])
-            row = start + b
             _attend(q_BD[b], keys[layer, row], values[layer, row], first, at + 1, scores, out_BD[b])
         _product(addresses[layer, OUT], table_PD, D, out_BD, n_BD)
-        for b in range(B):
-            for d in range(D):
-                x_BD[b, d] += n_BD[b, d]
-            _norm(x_BD[b], n_BD[b])
+        _add_and_norm(n_BD, x_BD)
         _product(addresses[layer, UP], table_PD, 4 * D, n_BD, up_BU)
         for b in range(B):
             for u in range(4 * D):
                 up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
         _product(addresses[layer, DOWN], table_PD, D, up_BU, n_BD)
-        for b in range(B):
-            for d in range(D):
-                x_BD[b, d] += n_BD[b, d]
+        _add_and_norm(n_BD, x_BD)
     for b in range(B):
-        _norm(x_BD[b], final_RD[start + b])
+        for d in range(D):
+            final_RD[start + b, d] = n_BD[b, d]
