@@ -16,18 +16,11 @@ RunOptionsType = TypeVar("RunOptionsType", bound=RunOptions)
 class Behind(Controller, Generic[RunOptionsType]):
     """The controller of a page's run; it knows what the run was built from."""
 
-    def __init__(
-        self,
-        stage: str,
-        options: RunOptionsType,
-        build: Build[RunOptionsType],
-        *,
-        keeps_start: bool = False,
-    ) -> None:
+    def __init__(self, stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> None:
         """See `Builder`."""
         self.options = options
         """What was chosen; a page that is loaded again may have been opened with other options."""
-        builder = Builder(stage, options, build, keeps_start=keeps_start)
+        builder = Builder(stage, options, build)
         super().__init__(builder)
         builder.tell = self.tell
 
@@ -39,30 +32,32 @@ class Builder(Generic[RunOptionsType]):
     global names with the page.
     """
 
-    def __init__(
-        self,
-        stage: str,
-        options: RunOptionsType,
-        build: Build[RunOptionsType],
-        *,
-        keeps_start: bool = False,
-    ) -> None:
-        """keeps_start: save the model before its first step, so that a page can look back at it."""
+    def __init__(self, stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> None:
         self.tell: Callable[[str], None] = lambda doing: None
-        self._stage, self._options, self._build, self._keeps_start = stage, options, build, keeps_start
+        self._stage, self._options, self._build = stage, options, build
         self._is_first = True
 
     def __call__(self) -> Run:
         """Return the next run."""
         now = self._options if self._is_first else replace(self._options, run=None, resume=False)
         run = self._build(name_freely(now, self._stage), progress=self._progress)
-        if self._keeps_start and run.trainer.step == 0:
-            run.save()
         self._is_first = False
         return run
 
     def _progress(self, what: str, done: int, total: int) -> None:
         self.tell(f"{what}, {done / total:.0%}" if total else what)
+
+
+def keeping_start(build: Build[RunOptionsType]) -> Build[RunOptionsType]:
+    """Return a `build` that saves the model before its first step, so that a page can look back at it."""
+
+    def build_and_save(options: RunOptionsType, /, *, progress: Callable[[str, int, int], None]) -> Run:
+        run = build(options, progress=progress)
+        if run.trainer.step == 0:
+            run.save()
+        return run
+
+    return build_and_save
 
 
 def name_freely(options: RunOptionsType, stage: str) -> RunOptionsType:

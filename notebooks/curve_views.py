@@ -58,10 +58,10 @@ def beginning_note(history: History, config: ModelConfig | None) -> mo.Html:
     vocabulary = config.vocab_size
     num_bytes = loss / math.log(2) / bits
     return mo.md(
-        f"Before its first step this model had a loss of **{loss:.2f} nats a token**. To guess blindly among "
-        f"{vocabulary:,} tokens is ln {vocabulary:,} = {math.log(vocabulary):.2f} nats, or log₂ {vocabulary:,} "
-        f"= {math.log2(vocabulary):.1f} bits; a token stands for {num_bytes:.1f} bytes of this text, so that "
-        f"makes **{bits:.1f} bits per byte**. What is below these it has learned."
+        f"Before its first step this model had a loss of **{loss:.2f} nats a token**. To guess blindly "
+        f"among {vocabulary:,} tokens is ln {vocabulary:,} = {math.log(vocabulary):.2f} nats, or log₂ "
+        f"{vocabulary:,} = {math.log2(vocabulary):.1f} bits; a token stands for {num_bytes:.1f} bytes "
+        f"of this text, so that makes **{bits:.1f} bits per byte**. What is below these it has learned."
     )
 
 
@@ -96,13 +96,13 @@ def grid(items: Sequence[object]) -> mo.Html:
 
     A figure is as wide as its column. It must not keep the column as wide as it was when it was drawn.
     """
-    cells = "".join(f'<div style="min-width:0;overflow:hidden">{mo.as_html(item).text}</div>' for item in items)
+    cells = "".join(
+        f'<div style="min-width:0;overflow:hidden">{mo.as_html(item).text}</div>' for item in items
+    )
     columns = "repeat(auto-fit,minmax(min(100%,20rem),1fr))"
     return mo.Html(f'<div style="display:grid;grid-template-columns:{columns};gap:0.5rem">{cells}</div>')
 
 
-def _curve(
-    history: History, kind: type[Event], *path: str, name: str, is_measured: bool = False
-) -> Curve:
+def _curve(history: History, kind: type[Event], *path: str, name: str, is_measured: bool = False) -> Curve:
     steps, values = history.curve(kind, *path)
     return Curve(name=name, steps=steps, values=values, is_measured=is_measured)

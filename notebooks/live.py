@@ -14,18 +14,18 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
-from types import CodeType
 from typing import Any, NoReturn, TypeVar
 
 import marimo as mo
 
-from notebooks.behind import Behind, Builder, RunOptionsType, name_freely
+from notebooks.behind import Behind, Builder, RunOptionsType, keeping_start, name_freely
 from notebooks.status import change_marks, status, trouble
 from picochat.arguments import parse_options
 from picochat.commands.training import Build, train
 from picochat.errors import UserError
 from picochat.train.controller import Controller, NoRunError, attach
 from picochat.train.controller import replace as replace_controller
+from picochat.train.options import RunOptions
 from picochat.train.run_dir import RunDir
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "checked",
     "controller",
     "is_live",
+    "keeping_start",
     "kept",
     "name_freely",
     "no_base",
@@ -45,6 +46,7 @@ __all__ = [
     "refuse",
     "row",
     "run_batch",
+    "saved_steps",
     "status",
     "trouble",
     "view",
@@ -98,8 +100,23 @@ class Session:
     """One loaded page. A global of the notebook holds it; painters end when it is gone, with the page."""
 
     def __init__(self) -> None:
-        self.drawn: set[CodeType] = set()
+        self.drawn: set[object] = set()
         """What draws the views that were filled once."""
+
+    def is_new(self, draw: Callable[..., object]) -> bool:
+        """Whether nothing was drawn by `draw` yet, or by the same lines of a cell."""
+        lines = getattr(draw, "__code__", draw)
+        is_new = lines not in self.drawn
+        self.drawn.add(lines)
+        return is_new
+
+
+def saved_steps(options: RunOptions, *, most: int = 100) -> list[int]:
+    """Return the steps at which a run saves its model, thinned out to about `most`, and its last."""
+    every = options.save_every or options.steps
+    while options.steps // every > most:
+        every += options.save_every
+    return [*range(0, options.steps, every), options.steps]
 
 
 _kept: dict[str, Any] = {}
@@ -158,24 +175,23 @@ def controller(
     build: of the library, not of the notebook; see `Builder`. keeps_start: save the untrained model too.
     """
 
-    def behind(options: RunOptionsType) -> Behind[RunOptionsType]:
-        return Behind(stage, options, build, keeps_start=keeps_start)
-
+    if keeps_start:
+        build = keeping_start(build)
     if is_live():
         put = replace_controller if is_new else attach
-        found = put(stage, lambda: behind(options))
+        found = put(stage, lambda: Behind(stage, options, build))
         assert isinstance(found, Behind)
         return found
     directory = run_batch(stage, options, build)
     finished = replace(options, run=directory.name, resume=True)
-    controller = behind(finished)
+    controller = Behind(stage, finished, build)
     while controller.state not in ("finished", "failed"):
         controller.wait(controller.version, 0.1)
     return controller
 
 
 class Buttons(mo.ui.dictionary):
-    """The controls of a run. Each has a twin that can not be pressed, for the time when it would do nothing."""
+    """The controls of a run. Those that do nothing after its end have a twin for then."""
 
     controller: Controller
 
@@ -253,9 +269,8 @@ def view(
     version = controller.version
     live = is_live()
     is_quick = every <= QUICK
-    is_loading = live and not is_quick and isinstance(session, Session) and draw.__code__ not in session.drawn
+    is_loading = live and not is_quick and isinstance(session, Session) and session.is_new(draw)
     if is_loading:
-        session.drawn.add(draw.__code__)
         mo.output.replace(mo.md("*preparing …*"))
     else:
         now = _soonest(ask, meanwhile) if live and ask is not None and meanwhile is not None else ask

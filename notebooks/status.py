@@ -7,6 +7,7 @@ from picochat.errors import UserError
 from picochat.train.controller import Controller
 from picochat.train.events import Saved, StepDone
 from picochat.train.history import History
+from picochat.train.options import PretrainOptions
 
 NEXT_PAGE = {"pretrain": "sft", "sft": "grpo", "grpo": "eval"}
 """The notebook that goes on with the model of a stage."""
@@ -20,7 +21,7 @@ _STATES = {
 
 
 def status(controller: Controller) -> mo.Html:
-    """Return one line on how far the run is, with what went wrong or is worth knowing, and at the end a way on."""
+    """Return a line on how far the run is, what went wrong or is worth knowing, and at the end the way on."""
     step, steps = controller.progress
     parts = [f"**{_state(controller)}**"]
     if steps:
@@ -51,6 +52,19 @@ def _state(controller: Controller) -> str:
     if controller.is_first_step:
         return "making the first step; it takes longer, for it prepares what all others use"
     return _STATES[controller.state]
+
+
+def model_line(controller: Controller, options: PretrainOptions) -> mo.Html:
+    """Return what is trained, on what, and which tokenizer it reads with."""
+    config = controller.model_config
+    if config is None:
+        return mo.md("*the model is being made …*")
+    text = ", ".join(f"`{path}`" for path in options.data) or "the built-in world"
+    source = f"from `{options.tokenizer}`" if options.tokenizer else "trained on this text"
+    return mo.md(
+        f"**The model:** {config.n_layer} layers, {config.num_parameters():,} weights. **Its text:** {text}. "
+        f"**Its tokenizer:** {config.vocab_size:,} tokens, {source}. A step reads {options.step_text}."
+    )
 
 
 def duration(seconds: float) -> str:

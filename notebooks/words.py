@@ -19,14 +19,15 @@ WORDS = {
     "head": "in attention, one of several things that look back at earlier tokens, each in its own way; "
     "the *output head* is another thing: it turns what the last layer holds into probabilities",
     "embedding": "the list of numbers that stands for a token inside the model",
-    "group of weights": "weights that are trained alike, with a learning rate of their own: the embeddings, the "
-    "output head, the matrices of the layers, and a few single numbers (scalars) that mix what layers say",
+    "group of weights": "weights that are trained alike, with a learning rate of their own: the "
+    "embeddings, the output head, the matrices of the layers, and a few single numbers (scalars) "
+    "that mix what layers say",
     "matrices": "the weights of the layers, in tables: nearly all of what a layer has learned stands there",
     "seed": "a number that fixes all chance: the same seed gives the same run",
     "checkpoint": "the model as it was saved after some step",
     "validation": "measuring on text that is never trained on",
-    "special token": "a token that text can not spell and that marks a place, in frames here: `<|bos|>` stands "
-    "at the beginning of every text, others where a turn of a conversation begins or ends",
+    "special token": "a token that text can not spell and that marks a place, in frames here: `<|bos|>` "
+    "stands at the beginning of every text, others where a turn of a conversation begins or ends",
     "masked": "read, but not counted in the loss, so that it is not learned to be said",
 }
 
@@ -34,4 +35,6 @@ WORDS = {
 def glossary(*names: str) -> mo.Html:
     """Return the words folded away: those named, else all."""
     shown = names or tuple(WORDS)
-    return mo.accordion({"Words of this page": mo.md("\n".join(f"- **{name}**: {WORDS[name]}." for name in shown))})
+    return mo.accordion(
+        {"Words of this page": mo.md("\n".join(f"- **{name}**: {WORDS[name]}." for name in shown))}
+    )

@@ -20,9 +20,9 @@ class Curve:
     """A quantity over steps."""
 
     name: str
-    steps: Sequence[float]
+    steps: Sequence[float] | np.ndarray
     """Increasing."""
-    values: Sequence[float]
+    values: Sequence[float] | np.ndarray
     series: int | None = None
     """Which of the palette's colours it has; its place among the curves if not given."""
     is_measured: bool = False

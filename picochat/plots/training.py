@@ -15,16 +15,16 @@ USUAL_RATIOS = {
     "residual scalars": 7e-5,
     "matrices": 0.02,
 }
-"""Length of an update over length of the weights, of each group, in a healthy run of the default optimizer at its
-full learning rate (measured at depth 2, steps 40 to 150). The thousandth that is often named (A. Karpathy,
-"makemore", part 3) is of plain gradient descent; Muon and these rates of AdamW go further."""
+"""Length of an update over length of the weights, of each group, in a healthy run of the default
+optimizer at its full learning rate (measured at depth 2, steps 40 to 150). The thousandth that is often named
+(A. Karpathy, "makemore", part 3) is of plain gradient descent; Muon and these rates of AdamW go further."""
 
 
 def mark_changes(figure: go.Figure, curve: Curve, marks: Sequence[tuple[int, str]]) -> go.Figure:
     """Mark steps on a curve of the figure, with a word each above it: (step, text). Returns the figure."""
     if marks and len(curve.steps):
         # Over the highest point, where no curve runs.
-        top, middle = max(curve.values), (min(curve.steps) + max(curve.steps)) / 2
+        top, middle = float(np.max(curve.values)), (curve.steps[0] + curve.steps[-1]) / 2
         for step, text in marks:
             figure.add_trace(
                 go.Scatter(
@@ -60,7 +60,7 @@ def ratio_figure(curves: Sequence[Curve], *, log_x: bool = False, height: int = 
             continue
         figure.add_trace(
             go.Scatter(
-                x=[max(min(curve.steps), 1), max(curve.steps)],
+                x=[curve.steps[0], curve.steps[-1]],
                 y=[USUAL_RATIOS[curve.name]] * 2,
                 mode="lines",
                 line={"color": style.color(place), "dash": "dot", "width": 1},

@@ -10,10 +10,12 @@ AMONG = 300
 
 
 def example_documents(run: Run, count: int, *, about: Sequence[str] = ()) -> list[str]:
-    """Return the text of a few documents of a pretraining run: the one with most of the words, then the first."""
+    """Return some documents of a pretraining run: the one with most of the words, then the first ones."""
     source = run.trainer.batches
     assert isinstance(source, PackedDocuments)
     shards = source.shards
-    texts = [run.tokenizer.decode(shards.document(i).tolist()) for i in range(min(shards.num_documents, AMONG))]
+    texts = [
+        run.tokenizer.decode(shards.document(i).tolist()) for i in range(min(shards.num_documents, AMONG))
+    ]
     best = max(texts, key=lambda text: sum(word in text for word in about))
     return [best, *(text for text in texts if text != best)][:count]

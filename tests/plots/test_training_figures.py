@@ -40,7 +40,8 @@ def test_nothing_is_marked_on_a_curve_that_is_not_there():
 
 def test_ratios_stand_beside_what_is_usual_in_their_group():
     curves = [
-        Curve(name=name, steps=[1, 11], values=[0.1, 0.01]) for name in ("head", "unknown", "residual scalars")
+        Curve(name=name, steps=[1, 11], values=[0.1, 0.01])
+        for name in ("head", "unknown", "residual scalars")
     ]
     figure = ratio_figure(curves)
     *ratios, head, scalars = figure.data
