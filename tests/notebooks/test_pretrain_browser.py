@@ -221,6 +221,8 @@ def test_after_a_reload_and_after_the_end(small_text: Path, open_notebook: OpenN
     page.page.locator("marimo-number", has_text=re.compile(r"^\s*steps")).locator("input").fill("12")
     page.press("Build this model")
     page.until(lambda: "of 12" in page.text() and is_ready(page), "another run")
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
     text = page.page.get_by_role("textbox", name="your text")
     text.fill("a dog ran")
     page.page.locator("marimo-switch", has_text="log steps").get_by_role("switch").click()
