@@ -99,7 +99,7 @@ def grid(items: Sequence[object]) -> mo.Html:
     cells = "".join(
         f'<div style="min-width:0;overflow:hidden">{mo.as_html(item).text}</div>' for item in items
     )
-    columns = "repeat(auto-fit,minmax(min(100%,20rem),1fr))"
+    columns = "repeat(auto-fit,minmax(min(100%,24rem),1fr))"
     return mo.Html(f'<div style="display:grid;grid-template-columns:{columns};gap:0.5rem">{cells}</div>')
 
 

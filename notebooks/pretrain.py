@@ -20,8 +20,8 @@ with app.setup:
     from picochat.train.looks import Looks
     from picochat.train.pretrain import build_pretrain
 
+    # A run whose model is worth chatting with: depth 4, as `picochat demo` trains it; time on two cores.
     FULL_STEPS, FULL_MINUTES = 1800, 40
-    """A run whose model is worth chatting with: depth 4, as `picochat demo` trains it; time on two cores."""
 
 
 @app.cell
@@ -36,8 +36,8 @@ def _():
     thousand times for a large model.
 
     On this page you make these steps yourself, one or many at a time, and see what each of them changes:
-    what the model says, what it expects, and what it looks at. A small model is ready below: **press
-    Step 1,** and after a few steps **Run.**
+    what the model says, what it expects, and what it looks at. A small model is made ready below, which
+    takes some seconds: **press Step 1,** and after a few steps **Run.**
     """)
     return
 
@@ -149,9 +149,9 @@ def _():
 
     The **training loss** is the surprise at the tokens of the present step, in *nats* (the unit of the
     natural logarithm): 0 would be certainty. It jumps, for every step has other text; the bold line is its
-    running mean. The **validation loss** is measured now and then, on text that is never trained on. As
-    long as both fall together, the model learns something that holds for new text too. Where only the
-    training loss falls, it learns by heart.
+    mean over the last steps, so it comes a little late. The **validation loss** is measured now and then, on
+    text that is never trained on. As long as both fall together, the model learns something that holds for
+    new text too. Where only the training loss falls, it learns by heart.
     """)
     return
 

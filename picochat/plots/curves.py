@@ -107,7 +107,7 @@ def _line(name: str, index: int, x_N: np.ndarray, y_N: np.ndarray, *, pale: bool
         name=style.label(name),
         legendgroup=str(index),
         showlegend=not pale,
-        opacity=0.4 if pale else 1.0,
+        opacity=0.55 if pale else 1.0,
         line={"color": style.color(index), "width": 1 if pale else 2},
         hoverinfo="skip" if pale else None,
     )

@@ -43,7 +43,7 @@ def test_only_what_has_noise_is_smoothed():
     assert [line.name for line in figure.data] == ["sparse", "measured", "noisy", "noisy"]
     for line, curve in zip(figure.data, (sparse, measured, noisy), strict=False):
         assert (list(line.x), list(line.y)) == (list(curve.steps), list(curve.values))
-    assert [line.opacity for line in figure.data] == [1, 1, 0.4, 1]
+    assert [line.opacity for line in figure.data] == [1, 1, 0.55, 1]
 
 
 def test_a_logarithmic_axis_begins_at_step_1():
