@@ -22,7 +22,7 @@ class Behind(Controller, Generic[RunOptionsType]):
         """What was chosen; a page that is loaded again may have been opened with other options."""
         builder = Builder(stage, options, build)
         super().__init__(builder)
-        builder.tell = self.tell
+        builder.tell_of(self.tell)
 
 
 class Builder(Generic[RunOptionsType]):
@@ -33,7 +33,8 @@ class Builder(Generic[RunOptionsType]):
     """
 
     def __init__(self, stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> None:
-        self.tell: Callable[[str], None] = lambda doing: None
+        self._tell: Callable[[str], None] = lambda doing: None
+        self._doing = ""
         self._stage, self._options, self._build = stage, options, build
         self._is_first = True
 
@@ -44,8 +45,14 @@ class Builder(Generic[RunOptionsType]):
         self._is_first = False
         return run
 
+    def tell_of(self, tell: Callable[[str], None]) -> None:
+        """Tell what takes long from now on, and what does at this moment: building may have begun."""
+        self._tell = tell
+        tell(self._doing)
+
     def _progress(self, what: str, done: int, total: int) -> None:
-        self.tell(f"{what}, {done / total:.0%}" if total else what)
+        self._doing = f"{what}, {done / total:.0%}" if total else what
+        self._tell(self._doing)
 
 
 def keeping_start(build: Build[RunOptionsType]) -> Build[RunOptionsType]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picochat.plots.curves import MAX_POINTS, Curve, loss_figure
-from picochat.plots.samples import sample_html, thin_out
+from picochat.plots.samples import documents_html, sample_html, thin_out
 from picochat.plots.training import USUAL_RATIOS, mark_changes, mark_place, ratio_figure
 
 CURVE = Curve(name="train", steps=[1, 2, 3, 4], values=[4.0, 3.0, 2.0, 1.0])
@@ -97,6 +97,12 @@ def test_samples_are_a_table_of_steps_and_prompts():
     shown = nasty.replace("\x1b", "\\u001b")
     assert cells.rows == [["step", "a …", "<b> …"], ["20", "y", ""], ["0", "x", shown]]
     assert cells.tags == {"div", "table", "tr", "th", "td"}
+
+
+def test_documents_are_shown_as_they_are():
+    source = documents_html(["<b>a</b>\nb", "x" * 500], most=400)
+    assert "&lt;b&gt;a&lt;/b&gt;\nb</div>" in source
+    assert f"{'x' * 400} …</div>" in source
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True), st.integers(2, 12))
