@@ -45,7 +45,7 @@ def _state(controller: Controller) -> str:
             return f"getting ready: {controller.doing}"
         options = getattr(controller, "options", None)
         if not getattr(options, "data", ()) and not is_default_world_written():
-            return "getting ready: the built-in world is written, once; this takes about half a minute"
+            return "getting ready: the built-in world is written, once; this takes some ten seconds"
         return "getting ready: tokenizer, text and weights"
     if controller.is_pausing:
         return "pausing after this step"
