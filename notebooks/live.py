@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import marimo as mo
 
@@ -180,8 +180,7 @@ def controller(
     if is_live():
         put = replace_controller if is_new else attach
         found = put(stage, lambda: Behind(stage, options, build))
-        assert isinstance(found, Behind)
-        return found
+        return cast("Behind[RunOptionsType]", found)  # of this stage; its module may have been loaded again
     directory = run_batch(stage, options, build)
     finished = replace(options, run=directory.name, resume=True)
     controller = Behind(stage, finished, build)

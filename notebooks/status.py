@@ -11,6 +11,8 @@ from picochat.train.options import PretrainOptions
 
 NEXT_PAGE = {"pretrain": "sft", "sft": "grpo", "grpo": "eval"}
 """The notebook that goes on with the model of a stage."""
+_SHRINK = "<style>div:has(> marimo-plotly), div:has(> div > marimo-plotly) {min-width: 0}</style>"
+"""Lets figures beside each other shrink with the window; else a column stays as wide as what it holds."""
 _STATES = {
     "building": "getting ready",
     "paused": "waiting for you",
@@ -36,7 +38,8 @@ def status(controller: Controller) -> mo.Html:
         parts.append(f"`{directory.path}`" + (f", saved at step {saved.step:,}" if saved is not None else ""))
     notes = [mo.callout(mo.plain_text(note), kind="warn") for note in controller.notes]
     errors = [] if controller.error is None else [trouble(controller.error)]
-    return mo.vstack([mo.md(" · ".join(parts)), *notes, *errors, *_ending(controller)])
+    line = mo.Html(mo.md(" · ".join(parts)).text + _SHRINK)
+    return mo.vstack([line, *notes, *errors, *_ending(controller)])
 
 
 def _state(controller: Controller) -> str:

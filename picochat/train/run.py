@@ -139,7 +139,7 @@ class Run:
         return None
 
     def save(self) -> Event | None:
-        """Save now, between two steps. A validation that is due is made before; after the end nothing is."""
+        """Save now, between two steps. A validation that is due is made before, and told after."""
         if self._has_ended:
             path = self.directory.checkpoints().get(self.trainer.step)
             return None if path is None else Saved(step=self.trainer.step, path=str(path), seconds=0.0)

@@ -195,6 +195,24 @@ def test_a_page_loaded_again_finds_its_run(small_text: Path, open_notebook: Open
     assert [path.name for path in (small_text / "runs").iterdir()] == ["pretrain-1"]
 
 
+def test_figures_shrink_with_the_window(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "5", "--depth", "1", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.press("Step 1")
+    page.until(lambda: len(page.figures()) >= 9, "all pictures are drawn")
+    for width in (1200, 800, 600):
+        page.page.set_viewport_size({"width": width, "height": 1000})
+        page.until(
+            lambda width=width: all(
+                figure["left"] + figure["width"] <= width
+                for figure in page.figures()
+                if not figure["y_title"].startswith("looks")
+            ),
+            f"no figure is cut off at {width} pixels",
+            ANSWER,
+        )
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
 def test_a_closed_page_leaves_no_painter(small_text: Path, open_notebook: OpenNotebook):
     page = open_notebook("pretrain", "--steps", "100000", "--depth", "1", *SMALL)
@@ -271,6 +289,7 @@ def test_zoom_is_kept_while_it_trains(small_text: Path, open_notebook: OpenNoteb
     page.until(lambda: is_ready(page), "ready", 240)
     page.press("Run")
     page.until(lambda: training_points(page) > 60, "it trains")
+    page.page.locator("marimo-plotly").first.scroll_into_view_if_needed()
     figure = page.figure("loss")
     assert figure is not None
     page.page.mouse.move(figure["left"] + 0.3 * figure["width"], figure["top"] + 150)
