@@ -77,12 +77,8 @@ def _():
 def _(look_again, options):
     look_again.value  # noqa: B018 (they may have been made on another page meanwhile)
     form = form_of(options)
-    mo.accordion(
-        {
-            "Another model: your own text, another size, or a run to go on with": mo.vstack(
-                [form, look_again]
-            ),
-        }
+    words.folded(
+        "Another model: your own text, another size, or a run to go on with", mo.vstack([form, look_again])
     )
     return (form,)
 

@@ -113,8 +113,8 @@ def _(args, bases, look_again, unfinished):
         )
         .form(submit_button_label="Build this run")
     )
-    mo.accordion(
-        {"Another model, your own conversations, or a run to go on with": mo.vstack([setup, look_again])}
+    words.folded(
+        "Another model, your own conversations, or a run to go on with", mo.vstack([setup, look_again])
     ) if bases else live.no_base("sft", args.runs_dir, look_again, needed="pretrained", made_by="pretrain")
     return NEW, setup
 

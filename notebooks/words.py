@@ -35,6 +35,12 @@ WORDS = {
 def glossary(*names: str) -> mo.Html:
     """Return the words folded away: those named, else all."""
     shown = names or tuple(WORDS)
-    return mo.accordion(
-        {"Words of this page": mo.md("\n".join(f"- **{name}**: {WORDS[name]}." for name in shown))}
-    )
+    return folded("Words of this page", mo.md("\n".join(f"- **{name}**: {WORDS[name]}." for name in shown)))
+
+
+def folded(title: str, content: mo.Html) -> mo.Html:
+    """Return content that is shown when its title is pressed, in the colour of all text.
+
+    An accordion is pale; what is typed into a pale form looks as if it were only an example.
+    """
+    return mo.accordion({title: mo.style(content, {"color": "var(--foreground)"})})
