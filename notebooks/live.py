@@ -14,29 +14,54 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import marimo as mo
 
+from notebooks.behind import Behind, Builder, RunOptionsType, keeping_start, name_freely
+from notebooks.status import change_marks, status, trouble
 from picochat.arguments import parse_options
 from picochat.commands.training import Build, train
 from picochat.errors import UserError
 from picochat.train.controller import Controller, NoRunError, attach
 from picochat.train.controller import replace as replace_controller
-from picochat.train.events import StepDone
-from picochat.train.history import History
 from picochat.train.options import RunOptions
-from picochat.train.run import Run
 from picochat.train.run_dir import RunDir
+
+__all__ = [
+    "Behind",
+    "Builder",
+    "Buttons",
+    "Session",
+    "buttons",
+    "change_marks",
+    "checked",
+    "controller",
+    "is_live",
+    "keeping_start",
+    "kept",
+    "name_freely",
+    "no_base",
+    "options",
+    "refuse",
+    "row",
+    "run_batch",
+    "saved_steps",
+    "status",
+    "trouble",
+    "view",
+    "where_default",
+]
 
 T = TypeVar("T")
 Options = TypeVar("Options")
-RunOptionsType = TypeVar("RunOptionsType", bound=RunOptions)
 
 SHARE_OF_DRAWING = 0.3
 """A painter draws for at most this share of the time; the rest is for training."""
 PATIENCE = 0.08
 """Seconds that a cell waits for the worker; what comes later is drawn by the painter."""
+QUICK = 0.3
+"""A view that is drawn anew as often as that is a line of text: it waits for no picture."""
 
 
 def is_live() -> bool:
@@ -71,14 +96,41 @@ def checked(do: Callable[[], T]) -> T:
         refuse(error)
 
 
-def trouble(error: BaseException) -> mo.Html:
-    """Return what the page shows of an error: a user's mistake as it is, a bug by its name."""
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return mo.callout(mo.plain_text(text), kind="danger")
-
-
 class Session:
     """One loaded page. A global of the notebook holds it; painters end when it is gone, with the page."""
+
+    def __init__(self) -> None:
+        self.drawn: set[object] = set()
+        """What draws the views that were filled once."""
+
+    def is_new(self, draw: Callable[..., object]) -> bool:
+        """Whether nothing was drawn by `draw` yet, or by the same lines of a cell."""
+        lines = getattr(draw, "__code__", draw)
+        is_new = lines not in self.drawn
+        self.drawn.add(lines)
+        return is_new
+
+
+def saved_steps(options: RunOptions, *, most: int = 100) -> list[int]:
+    """Return the steps at which a run saves its model, thinned out to about `most`, and its last."""
+    every = options.save_every or options.steps
+    while options.steps // every > most:
+        every += options.save_every
+    return [*range(0, options.steps, every), options.steps]
+
+
+_kept: dict[str, Any] = {}
+
+
+def kept(name: str, value: Any) -> dict[str, Any]:
+    """Return `value` and `on_change` of a control such that a page loaded again has what was set last."""
+    if not is_live():
+        return {"value": value}
+
+    def keep(value: Any) -> None:
+        _kept[name] = value
+
+    return {"value": _kept.get(name, value), "on_change": keep}
 
 
 def where_default(options: object, **values: Any) -> dict[str, Any]:
@@ -112,99 +164,91 @@ def controller(
     build: Build[RunOptionsType],
     *,
     is_new: bool = False,
-) -> Controller:
+    keeps_start: bool = False,
+) -> Behind[RunOptionsType]:
     """Return the controller of the page's run.
 
     In a browser: the one that this process has for the stage, so that a page that is loaded again finds its
     run, still training; with `is_new` another one takes its place. In a script the run is seen through first,
     and the controller has it finished.
+
+    build: of the library, not of the notebook; see `Builder`. keeps_start: save the untrained model too.
     """
+
+    if keeps_start:
+        build = keeping_start(build)
     if is_live():
         put = replace_controller if is_new else attach
-        return put(stage, lambda: Controller(builder(stage, options, build)))
+        found = put(stage, lambda: Behind(stage, options, build))
+        return cast("Behind[RunOptionsType]", found)  # of this stage; its module may have been loaded again
     directory = run_batch(stage, options, build)
     finished = replace(options, run=directory.name, resume=True)
-    controller = Controller(builder(stage, finished, build))
+    controller = Behind(stage, finished, build)
     while controller.state not in ("finished", "failed"):
         controller.wait(controller.version, 0.1)
     return controller
 
 
-def builder(stage: str, options: RunOptionsType, build: Build[RunOptionsType]) -> Callable[[], Run]:
-    """Return what builds the run for a controller: as `options` say, then, at every reset, anew beside it."""
-    is_first = True
+class Buttons(mo.ui.dictionary):
+    """The controls of a run. Those that do nothing after its end have a twin for then."""
 
-    def build_next() -> Run:
-        nonlocal is_first
-        now = options if is_first else replace(options, run=None, resume=False)
-        run = build(name_freely(now, stage), progress=lambda what, done, total: None)
-        is_first = False
-        return run
-
-    return build_next
+    controller: Controller
 
 
-def name_freely(options: RunOptionsType, stage: str) -> RunOptionsType:
-    """Return the options with a name for the run that no folder has, unless it is resumed."""
-    if options.resume:
-        return options
-    name = options.run or stage
-    number, free = 1, options.run or f"{stage}-1"
-    while (Path(options.runs_dir) / free).exists():
-        number += 1
-        free = f"{name}-{number}"
-    return replace(options, run=free)
+_OVER = " (over)"
 
 
-def buttons(controller: Controller, *, many: int = 10) -> mo.ui.dictionary:
-    """Return the row of controls of a stage that trains. It has to be bound to a global name to work."""
+def buttons(controller: Controller, *, many: int = 10) -> Buttons:
+    """Return the controls of a stage that trains. They have to be bound to a global name to work."""
 
-    def button(label: str, do: Callable[[], object], tooltip: str, kind: Any = "neutral") -> Any:
-        return mo.ui.button(label=label, on_click=lambda _: do(), tooltip=tooltip, kind=kind)
+    def save() -> None:
+        controller.save()
+        directory = controller.directory
+        if controller.state == "finished" and directory is not None:
+            mo.status.toast("It is saved already", f"{directory.path}, step {controller.progress[0]:,}")
 
-    return mo.ui.dictionary(
-        {
-            "Step 1": button("Step 1", controller.step, "one optimizer step, then stop"),
-            "Step N": button(f"Step {many}", lambda: controller.step(many), f"{many} steps, then stop"),
-            "Run": button("Run", controller.run, "train until the end or until Pause", "success"),
-            "Pause": button("Pause", controller.pause, "stop after the step that is being made"),
-            "Reset": button("Reset", controller.reset, "begin again from fresh weights; the run is kept"),
-            "Save": button("Save", lambda: controller.save() and None, "write a checkpoint now"),
-        }
+    def button(label: str, do: Callable[[], object], tooltip: str, kind: Any = "neutral") -> dict[str, Any]:
+        made = {label: mo.ui.button(label=label, on_click=lambda _: do(), tooltip=tooltip, kind=kind)}
+        if label not in ("Reset", "Save"):
+            over = mo.ui.button(label=label, tooltip="the run has ended", disabled=True)
+            made[label + _OVER] = over
+        return made
+
+    made = Buttons(
+        button("Step 1", controller.step, "one optimizer step, then stop")
+        | button(f"Step {many}", lambda: controller.step(many), f"{many} steps, then stop")
+        | button("Run", controller.run, "train until the end or until Pause", "success")
+        | button("Pause", controller.pause, "stop after the step that is being made")
+        | button("Reset", controller.reset, "begin again from fresh weights; the run is kept")
+        | button("Save", save, "write a checkpoint now")
     )
+    made.controller = controller
+    return made
 
 
-def row(controls: mo.ui.dictionary) -> mo.Html:
-    """Return controls side by side."""
-    return mo.hstack(list(controls.elements.values()), justify="start", wrap=True, gap=0.5)
+def row(controls: Buttons) -> None:
+    """Show controls side by side, as the output of the present cell. After the end of a run few are left."""
+    held = weakref.ref(controls)  # the page's; what is drawn must not keep the page
 
+    def draw() -> mo.Html | None:
+        there = held()
+        if there is None:
+            return None
+        is_over = there.controller.state == "finished"
+        shown = [
+            button
+            for name, button in there.elements.items()
+            if (not name.endswith(_OVER) if not is_over else name + _OVER not in there.elements)
+        ]
+        return mo.hstack(shown, justify="start", wrap=True, gap=0.5)
 
-def status(controller: Controller) -> mo.Html:
-    """Return one line on how far the run is, with what went wrong or is worth knowing."""
-    step, steps = controller.progress
-    directory = controller.directory
-    name = "" if directory is None else f" · `{directory.path}`"
-    last = controller.history.last(StepDone) if controller.state == "running" else None
-    speed = "" if last is None else f" · {last.tokens_per_second:,.0f} tokens a second"
-    line = mo.md(f"**{_STATES[controller.state]}** · step **{step:,}** of {steps:,}{speed}{name}")
-    notes = [mo.callout(mo.plain_text(note), kind="warn") for note in controller.notes]
-    error = controller.error
-    return mo.vstack([line, *notes, *([] if error is None else [trouble(error)])])
-
-
-_STATES = {
-    "building": "getting ready (the first time takes a while)",
-    "paused": "waiting for you",
-    "running": "training",
-    "finished": "finished",
-    "failed": "stopped by an error",
-}
+    view(draw, controls.controller, controls, every=0.1)
 
 
 def view(
     draw: Callable[..., object],
     controller: Controller,
-    session: Session,
+    session: object,
     *,
     every: float = 0.5,
     ask: Callable[[], "Future[Any]"] | None = None,
@@ -216,14 +260,23 @@ def view(
     to change anything: it is asked again for every repaint.
     meanwhile: returns an answer that needs no worker, or None; drawn at once, so that a control is not held
     up by the step that is being made.
-    every: least seconds between two repaints.
+    every: least seconds between two repaints; up to 0.3 for a line of text.
+    session: painters end when it is gone.
+
+    On a page that is being loaded the pictures come after all the text, each in its place.
     """
     version = controller.version
     live = is_live()
-    now = _soonest(ask, meanwhile) if live and ask is not None and meanwhile is not None else ask
-    mo.output.replace(_drawn(draw, now, PATIENCE if live else None))
+    is_quick = every <= QUICK
+    is_loading = live and not is_quick and isinstance(session, Session) and session.is_new(draw)
+    if is_loading:
+        mo.output.replace(mo.md("*preparing …*"))
+    else:
+        now = _soonest(ask, meanwhile) if live and ask is not None and meanwhile is not None else ask
+        mo.output.replace(_drawn(draw, now, PATIENCE if live else None, is_quick=is_quick))
     if live:
-        arguments = (draw, ask, controller, weakref.ref(session), every, version)
+        drawn = -1 if is_loading and ask is None else version
+        arguments = (draw, ask, controller, weakref.ref(session), every, drawn)
         mo.Thread(target=_paint, args=arguments, name="picochat-painter", daemon=True).start()
 
 
@@ -242,11 +295,17 @@ def _soonest(ask: Callable[[], "Future[Any]"], meanwhile: Callable[[], Any]) -> 
 
 
 def _drawn(
-    draw: Callable[..., object], ask: Callable[[], "Future[Any]"] | None, patience: float | None
+    draw: Callable[..., object],
+    ask: Callable[[], "Future[Any]"] | None,
+    patience: float | None,
+    *,
+    is_quick: bool = False,
 ) -> object:
     """Return the picture, or what went wrong with it; a page never stays still without a word."""
     try:
         answers = () if ask is None else (ask().result(patience),)
+        if is_quick:
+            return draw(*answers)
         with _turn:
             return draw(*answers)
     except NotYet:
@@ -285,26 +344,18 @@ def _paint(
             continue
         version, is_drawn = newer, True
         began = time.thread_time()
-        picture = _drawn(draw, ask, None)
+        doing = _doing(controller)
+        picture = _drawn(draw, ask, None, is_quick=every <= QUICK)
         if is_over():
             return
         mo.output.replace(picture)
         pause_until = time.perf_counter() + max(every, (time.thread_time() - began) / SHARE_OF_DRAWING)
         while not is_over() and (left := pause_until - time.perf_counter()) > 0:
-            time.sleep(min(left, 0.1))
+            if every <= QUICK and _doing(controller) != doing:
+                break  # a button was pressed
+            time.sleep(min(left, 0.05))
 
 
-def change_marks(history: History, batch_size: int | None) -> list[tuple[int, str]]:
-    """Return what is to be written at each change of a run that began with `batch_size`."""
-    marks = []
-    before = (1.0, batch_size)
-    for change in history.changes():
-        words = []
-        if change.lr_scale != before[0]:
-            words.append(f"lr ×{change.lr_scale:g}")
-        if change.batch_size != before[1]:
-            words.append(f"batch {change.batch_size}")
-        before = (change.lr_scale, change.batch_size)
-        if words:
-            marks.append((change.step, ", ".join(words)))
-    return marks
+def _doing(controller: Controller) -> tuple[object, ...]:
+    # What is watched is not always a run of this process.
+    return getattr(controller, "state", None), getattr(controller, "is_pausing", None)

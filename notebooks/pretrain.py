@@ -4,109 +4,24 @@ __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="picochat: pretraining")
 
 with app.setup:
-    import math
-    from dataclasses import dataclass, replace
-    from pathlib import Path
-
     import marimo as mo
 
-    from notebooks import live
-    from picochat.commands.pretrain import Pretrain
+    from notebooks import curve_views, live, words
+    from notebooks.pretrain_form import PretrainPage, choose, form_of
+    from notebooks.status import model_line
     from picochat.model.config import ModelConfig
     from picochat.plots.attention import attention_grid, attention_map
-    from picochat.plots.curves import Curve, loss_figure
     from picochat.plots.lens import lens_figure, next_token_figure
-    from picochat.plots.samples import sample_html
-    from picochat.plots.tokens import Piece, token_html
-    from picochat.plots.training import mark_changes, mark_place, ratio_figure
-    from picochat.train.events import EvalDone, StepDone
+    from picochat.plots.samples import documents_html, sample_html
+    from picochat.plots.token_pieces import surprise_pieces
+    from picochat.plots.tokens import token_html
+    from picochat.train.asked import Asked
+    from picochat.train.documents import example_documents
     from picochat.train.looks import Looks
     from picochat.train.pretrain import build_pretrain
-    from picochat.train.run_dir import list_runs
-    from picochat.train.run_options import stored_options
 
-    NEW = "a new run"
-
-
-@app.class_definition
-@dataclass(frozen=True, kw_only=True)
-class PretrainPage(Pretrain):
-    """Train a model on raw text; small enough by default to watch it learn."""
-
-    vocab_size: int = 1024
-    depth: int = 2
-    seq_len: int = 128
-    steps: int = 300
-    warmup: int = 10
-    eval_every: int = 25
-    eval_tokens: int = 8192
-    sample_every: int = 25
-    save_every: int = 25
-    keep: int = 200
-    prompts: tuple[str, ...] = ("Once upon a time", "Rosa lives in", "Prices at the market:")
-
-
-@app.function
-def build(options, *, progress):
-    """Return the run, with a checkpoint of the untrained model, from which the replay begins."""
-    run = build_pretrain(options, progress=progress)
-    if run.trainer.step == 0:
-        run.save()
-    return run
-
-
-@app.function
-def form_of(options):
-    """Return the form in which another run is chosen; its value is None until it is sent."""
-    runs = [run.name for run in list_runs(Path(options.runs_dir)) if run.info()["stage"] == "pretrain"]
-    return (
-        mo.md(
-            "{run}\n\n**For a new run** (the others keep what they were begun with):\n\n{data}\n\n"
-            "{tokenizer}\n\n{vocab_size} {depth} {seq_len}\n\n{batch_size} {steps} {lr} {seed}"
-        )
-        .batch(
-            run=mo.ui.dropdown([NEW, *runs], value=NEW, label="run"),
-            data=mo.ui.text(
-                value=", ".join(options.data),
-                placeholder="empty: the built-in world. Or files and folders, with commas between them",
-                label="text (txt, jsonl, parquet)",
-                full_width=True,
-            ),
-            tokenizer=mo.ui.text(
-                value=options.tokenizer or "",
-                placeholder="empty: one is trained on the text. Or a tokenizer.json, or a folder with one",
-                label="tokenizer",
-                full_width=True,
-            ),
-            vocab_size=mo.ui.number(value=options.vocab_size, step=1, label="vocabulary"),
-            depth=mo.ui.number(value=options.depth, step=1, label="layers"),
-            seq_len=mo.ui.number(value=options.seq_len, step=1, label="context, tokens"),
-            batch_size=mo.ui.number(value=options.batch_size, step=1, label="sequences a step"),
-            steps=mo.ui.number(value=options.steps, step=1, label="steps"),
-            lr=mo.ui.number(value=options.matrix_lr, step=0.00001, label="learning rate"),
-            seed=mo.ui.number(value=options.seed, step=1, label="seed"),
-        )
-        .form(submit_button_label="Build this model")
-    )
-
-
-@app.function
-def choose(options: PretrainPage, value: dict | None) -> PretrainPage:
-    """Return the options that the form asks for; the given ones as long as it was not sent."""
-    if value is None:
-        return options
-    if value["run"] != NEW:
-        return stored_options(type(options), "pretrain", value["run"], options.runs_dir)
-    words = [word.strip() for word in value["data"].split(",")]
-    numbers = ("vocab_size", "depth", "seq_len", "batch_size", "steps", "lr", "seed")
-    return replace(
-        options,
-        run=None,
-        resume=False,
-        data=tuple(word for word in words if word),
-        tokenizer=value["tokenizer"].strip() or None,
-        **{name: value[name] for name in numbers},
-    )
+    # A run whose model is worth chatting with: depth 4, as `picochat demo` trains it; time on two cores.
+    FULL_STEPS, FULL_MINUTES = 1800, 40
 
 
 @app.cell
@@ -114,16 +29,33 @@ def _():
     mo.md("""
     # Pretraining: guess the next token
 
-    A language model does one thing: it reads some text and says how likely every token is to come next. It
-    learns that by doing it. **One step** of training is: take a few stretches of text, let the model guess
-    every next token in them, see how wrong it was (the **loss**), and nudge each weight a little in the
-    direction that makes the loss smaller. Nothing else happens, a few hundred times here, a few hundred
-    thousand times for a large model.
+    A language model does one thing: it reads some text and says how likely every token (a word, or a piece
+    of one) is to come next. It learns that by doing it. **One step** of training is: take a few stretches of
+    text, let the model guess every next token in them, see how wrong it was (the **loss**), and nudge each
+    **weight**, one of the numbers that it computes with, a little in the direction that makes the loss
+    smaller. Nothing else happens, a few hundred times here, a few hundred thousand times for a large model.
 
     On this page you make these steps yourself, one or many at a time, and see what each of them changes:
-    what the model says, what it expects, and what it looks at. A small model is ready below: **press
-    Step 1.**
+    what the model says, what it expects, and what it looks at. A small model is made ready below, which
+    takes some seconds: **press Step 1,** and after a few steps **Run.**
     """)
+    return
+
+
+@app.cell
+def _():
+    mo.vstack(
+        [
+            mo.md(f"""
+    **What to expect.** The model below is the smallest that shows it all: in its few minutes it learns
+    words, names and how sentences are built, and states its facts with confidence and mostly wrong. A model
+    worth chatting with needs 4 layers, a vocabulary of 2,048, a context of 256 and {FULL_STEPS:,} steps,
+    about {FULL_MINUTES} minutes on two cores: set these in the form below, or let `picochat demo` train all
+    stages.
+    """),
+            words.glossary(),
+        ]
+    )
     return
 
 
@@ -134,16 +66,30 @@ def _():
 
 
 @app.cell
-def _(options):
+def _():
+    look_again = mo.ui.button(
+        label="Look for runs and tokenizers again", value=0, on_click=lambda count: count + 1
+    )
+    return (look_again,)
+
+
+@app.cell
+def _(look_again, options):
+    look_again.value  # noqa: B018 (they may have been made on another page meanwhile)
     form = form_of(options)
-    mo.accordion({"Another model: your own text, another size, or a run to go on with": form})
+    words.folded(
+        "Another model: your own text, another size, or a run to go on with", mo.vstack([form, look_again])
+    )
     return (form,)
 
 
 @app.cell
 def _(form, options):
-    chosen = live.checked(lambda: choose(options, form.value))
-    controller = live.controller("pretrain", chosen, build, is_new=form.value is not None)
+    wanted = live.checked(lambda: choose(options, form.value))
+    controller = live.controller(
+        "pretrain", wanted, build_pretrain, is_new=form.value is not None, keeps_start=True
+    )
+    chosen = controller.options
     session = live.Session()
     looks = Looks(controller, max_tokens=48)
     return chosen, controller, looks, session
@@ -163,24 +109,56 @@ def _(controller, session):
 
 
 @app.cell
+def _(chosen, controller, session):
+    live.view(lambda: model_line(controller, chosen), controller, session, every=1.0)
+    return
+
+
+@app.cell
+def _():
+    mo.md("""
+    ## What does it read?
+
+    Three documents of its text. The built-in world is a valley with some dozens of people, made up for this
+    project: stories and letters about them, sums, quizzes. Rosa is one of them; Seagate is where she lives.
+    """)
+    return
+
+
+@app.cell
+def _(controller, session):
+    documents = Asked(controller, lambda run, _: example_documents(run, 3, about=("Rosa", "Seagate")))
+    live.view(
+        lambda texts: mo.Html(documents_html(texts)),
+        controller,
+        session,
+        every=5.0,
+        ask=lambda: documents.ask(controller.directory),
+    )
+    return
+
+
+@app.cell
 def _():
     mo.md("""
     ## Is it learning?
 
-    The **training loss** is the surprise at the tokens of the present step, in nats: 0 would be certainty,
-    and a model that knows nothing has ln(vocabulary): 6.9 with 1,000 tokens, 7.6 with 2,048. It jumps, for
-    every step has other text; the bold line is its running mean. The **validation loss** is measured on text
-    that is never trained on. As long as both fall together, the model learns something that holds for new
-    text too. Where only the training loss falls, it learns by heart.
+    The **training loss** is the surprise at the tokens of the present step, in *nats* (the unit of the
+    natural logarithm): 0 would be certainty. It jumps, for every step has other text; the bold line is its
+    mean over the last steps, so it comes a little late. The **validation loss** is measured now and then, on
+    text that is never trained on. As long as both fall together, the model learns something that holds for
+    new text too. Where only the training loss falls, it learns by heart.
     """)
     return
 
 
 @app.cell
 def _():
-    smooth = mo.ui.slider(1, 100, value=10, label="steps of the running mean", show_value=True, debounce=True)
-    log_x = mo.ui.switch(label="log steps")
-    log_y = mo.ui.switch(label="log loss")
+    smooth = mo.ui.slider(
+        1, 100, label="mean over steps", show_value=True, debounce=True, **live.kept("pretrain.smooth", 10)
+    )
+    log_x = mo.ui.switch(label="log steps", **live.kept("pretrain.log_x", False))
+    log_y = mo.ui.switch(label="log loss", **live.kept("pretrain.log_y", False))
     mo.hstack([smooth, log_x, log_y], justify="start", gap=2, wrap=True)
     return log_x, log_y, smooth
 
@@ -188,23 +166,15 @@ def _():
 @app.cell
 def _(chosen, controller, log_x, log_y, session, smooth, when):
     def draw_loss():
-        history = controller.history
-        steps, values = history.curve(StepDone, "loss")
-        train = Curve(name="training", steps=steps, values=values)
-        steps, values = history.curve(EvalDone, "metrics", "val_loss")
-        validation = Curve(name="validation", steps=steps, values=values)
-        figure = loss_figure(
-            [train, validation],
+        return curve_views.loss_view(
+            controller.history,
             smooth_over=smooth.value,
             y_title="loss, nats per token",
             log_x=log_x.value,
             log_y=log_y.value,
-            height=400,
+            changes=live.change_marks(controller.history, chosen.batch_size),
+            shown_below=when.value if when.value < chosen.steps else None,
         )
-        mark_changes(figure, train, live.change_marks(history, chosen.batch_size))
-        if when.value < chosen.steps:
-            mark_place(figure, validation, when.value, "")
-        return figure
 
     live.view(draw_loss, controller, session, every=1.0)
     return
@@ -213,16 +183,17 @@ def _(chosen, controller, log_x, log_y, session, smooth, when):
 @app.cell
 def _():
     mo.md("""
-    **What to look for.** The first steep fall, to about 4, is the model finding out which tokens are
-    frequent. After that it learns which follow which, then whole words and phrases. **What to try:** switch
-    both axes to log; the curve becomes nearly straight, which is why people can foretell what a larger model
-    will reach.
+    **What to look for.** The first steep fall is the model finding out which tokens are frequent. After
+    that it learns which follow which, then whole words and phrases. **What to try:** switch both axes to
+    log. Behind the flat beginning, where the learning rate still rises, the curve comes down on a slope
+    that changes little; from that slope people foretell what a longer training will reach.
 
     ### Change it while it trains
 
-    The **learning rate** says how far a nudge goes. Multiply it by 5 and press Apply: the loss jumps, maybe
-    never to come back. Divide it by 5: the curve becomes smooth and slow. A larger **batch** makes every step
-    dearer and less noisy. Changes are marked on the curve and kept with the run.
+    The **learning rate** says how far a nudge goes. Multiply it by 10 and press Apply: the loss grows rough
+    and may jump (less than with other optimizers: ours, Muon, bears much). Divide it by 10: the curve
+    becomes smooth and slow. A larger **batch** (the texts of one step) makes every step dearer and less
+    noisy. Changes are marked on the curve and kept with the run.
     """)
     return
 
@@ -255,48 +226,35 @@ def _():
     mo.md("""
     ### Is it healthy?
 
-    **Bits per byte** is the validation loss counted per byte of text instead of per token, so that models
-    with different tokenizers can be compared; 8 is no knowledge at all. The **learning rate** rises, stays
-    and falls to zero by plan. The **gradient norm** is how strongly the weights are pulled in all; a spike
-    means that a step met something strange. **Update / weights** tells by which share of its length each
-    group of weights moves in a step: about a thousandth is right, a tenth is far too much.
+    **Bits per byte** (bpb) is the validation loss counted per byte of text instead of per token, so that
+    models with different tokenizers can be compared. The **gradient norm** is how strongly the weights, the
+    numbers that the model computes with, are pulled in all; a spike means that a step met something strange.
+
+    The weights fall into **groups**: the *embeddings* stand for tokens, the *matrices* of the layers do the
+    work, the *head* makes probabilities of what comes out, a few *scalars* mix what layers say. Each group
+    has a **learning rate** of its own, in a fixed proportion to that of the matrices, which is the one in
+    the form. All rise, stay and fall to zero by plan. **Update / weights** tells by which share of its
+    length a group moves in a step. The dotted lines are what is usual here at the full rate: 1 to 5 %, and
+    less than a hundredth of that for the residual scalars, which act on everything. In the first steps it
+    may be far more, for some weights begin near zero. Far above its line for long, a group is trained too
+    fast.
     """)
+    return
+
+
+@app.cell
+def _(controller, session):
+    def draw_beginning():
+        return curve_views.beginning_note(controller.history, controller.model_config)
+
+    live.view(draw_beginning, controller, session, every=4.0)
     return
 
 
 @app.cell
 def _(controller, log_x, session):
     def draw_health():
-        history = controller.history
-
-        def curve(kind, *path, name=None):
-            steps, values = history.curve(kind, *path)
-            return Curve(name=name or path[-1], steps=steps, values=values)
-
-        groups = history.names(StepDone, "lr")
-        looks_of = {"log_x": log_x.value, "height": 270}
-        bpb = loss_figure([curve(EvalDone, "metrics", "bpb")], y_title="bits per byte", **looks_of)
-        lr = loss_figure(
-            [curve(StepDone, "lr", group) for group in groups],
-            smooth_over=1,
-            y_title="learning rate",
-            log_y=True,
-            **looks_of,
-        )
-        norm = loss_figure(
-            [curve(StepDone, "grad_norm", name="gradient norm")], y_title="norm", log_y=True, **looks_of
-        )
-        ratio = ratio_figure([curve(StepDone, "update_ratio", group) for group in groups], **looks_of)
-        speed = loss_figure(
-            [curve(StepDone, "tokens_per_second", name="tokens a second")], y_title="tokens / s", **looks_of
-        )
-        return mo.vstack(
-            [
-                mo.hstack([bpb, speed], widths="equal"),
-                mo.hstack([norm, ratio], widths="equal"),
-                lr,
-            ]
-        )
+        return curve_views.health_view(controller.history, log_x=log_x.value)
 
     live.view(draw_health, controller, session, every=4.0)
     return
@@ -307,9 +265,9 @@ def _():
     mo.md("""
     ## What does it say?
 
-    Now and then the model is asked to go on from the same few words. At step 0 it draws tokens blindly. Watch
-    how words come first, then phrases, then sentences that hold together for a while. It never sees these
-    prompts in a special way: they are only read, not trained on.
+    Now and then the model is asked to go on from the same few words. At step 0 it draws tokens blindly.
+    Watch how words come first, then phrases, then sentences that hold together for a while. It never sees
+    these prompts in a special way: they are only read, not trained on.
     """)
     return
 
@@ -330,8 +288,9 @@ def _():
     ## Look inside, on your own words
 
     Everything from here on is about **your text**, and changes while the model trains. The slider goes back
-    in time: it shows the model as it was saved on the way (the far right is now). Train to the end, then draw
-    the slider slowly from left to right.
+    in time, from one saved model (*checkpoint*) to the next; the far right is now. Train to the end, then
+    draw the slider slowly from left to right. Your text and the switches stay when the page is loaded
+    again.
     """)
     return
 
@@ -339,13 +298,16 @@ def _():
 @app.cell
 def _(chosen):
     prompt = mo.ui.text(
-        value="Rosa lives in Seagate. Rosa keeps a cat. Rosa",
         label="your text",
         full_width=True,
         debounce=250,
+        **live.kept("pretrain.text", "Rosa lives in Seagate. Rosa keeps a cat. Rosa"),
     )
     when = mo.ui.slider(
-        0, chosen.steps, value=chosen.steps, label="the model as of step", show_value=True, full_width=True
+        steps=live.saved_steps(chosen),
+        value=chosen.steps,
+        label="the model as of step … now",
+        full_width=True,
     )
     mo.vstack([prompt, when])
     return prompt, when
@@ -355,7 +317,21 @@ def _(chosen):
 def _(chosen, looks, prompt, when):
     at = None if when.value >= chosen.steps else when.value
     question = looks.asking(prompt.value, at)
-    return (question,)
+    return at, question
+
+
+@app.cell
+def _(at, controller, looks, session):
+    def draw_when():
+        step = controller.progress[0]
+        saved = None if at is None else looks.saved_step(at)
+        if saved is None:
+            return mo.md(f"Shown is the model **now**, at step {step:,}.")
+        late = "" if at <= step else f" Step {at:,} is still to come."
+        return mo.md(f"Shown is the model as it was saved at step **{saved:,}**.{late}")
+
+    live.view(draw_when, controller, session, every=0.3)
+    return
 
 
 @app.cell
@@ -364,9 +340,9 @@ def _():
     ### How surprised is it, token by token?
 
     Each token is coloured by its loss: the stronger, the less the model expected it. Hover over one for the
-    numbers. **What to look for:** beginnings of words and names stay hard, for much can come there; the rest
-    of a word is easy once its beginning stands. **What to try:** write a sentence of the world that it reads,
-    then spoil one word.
+    numbers. **What to look for:** beginnings of words and names stay hard, for much can come there; the
+    rest of a word is easy once its beginning stands. **What to try:** write a sentence of the world that it
+    reads, then spoil one word.
     """)
     return
 
@@ -374,15 +350,7 @@ def _():
 @app.cell
 def _(controller, question, session):
     def draw_tokens(look):
-        pieces = [
-            Piece(
-                text=token,
-                value=None if place == 0 else float(loss),
-                hover=f"loss {loss:.2f} nats\nprobability {math.exp(-loss):.2%}" if place else "given",
-                is_special=place == 0,
-            )
-            for place, (token, loss) in enumerate(zip(look.tokens, look.loss_T, strict=True))
-        ]
+        pieces = surprise_pieces(look.tokens, look.loss_T.tolist())
         losses = look.loss_T[1:]
         mean = f"mean loss {losses.mean():.2f} nats a token · " if len(losses) else ""
         return mo.vstack(
@@ -401,10 +369,10 @@ def _():
     mo.md("""
     ### What comes next?
 
-    The model's whole answer is this: a probability for every token of the vocabulary. The likeliest are shown
-    (`·` is a space, `↵` the end of a line). To write text, one of them is drawn, put behind the text, and the
-    model is asked again. A sure model has one long bar; an honest one has many short ones where many things
-    can follow.
+    The model's whole answer is this: a probability for every token of the vocabulary. The likeliest are
+    shown (`·` is a space, `↵` the end of a line). To write text, one of them is drawn, put behind the text,
+    and the model is asked again. A sure model has one long bar; an honest one has many short ones where
+    many things can follow.
     """)
     return
 
@@ -424,10 +392,12 @@ def _():
     ### What does it look at?
 
     In every layer a few **heads** let each token collect something from the tokens before it. A head's map
-    has a row for each token of your text: bright is where it looks. The upper right is empty, for nobody can
-    look ahead. **What to look for:** an untrained head spreads its attention evenly. Later you find heads
-    that look at the token just before (a bright line beside the diagonal), at the first token (a bright left
-    column, which means "nothing to fetch here"), or at earlier mentions of the same word.
+    has a row for each token of your text: bright is where it looks. The upper right is empty, for nobody
+    can look ahead. **What to look for:** an untrained head looks here and there by chance, with bright
+    patches that mean nothing. Later you find heads that look at the token just before (a bright line beside
+    the diagonal), at the first token (a bright left column, which means "nothing to fetch here"), or at
+    earlier mentions of the same word. That first token is `<|bos|>`, which stands at the beginning of every
+    text.
     """)
     return
 

@@ -10,19 +10,17 @@ with app.setup:
 
     import marimo as mo
 
-    from notebooks import live
+    from notebooks import curve_views, live, words
     from picochat.commands.sft import Sft
     from picochat.data.builtin.write import WorldFiles, default_world_dir
     from picochat.errors import UserError
     from picochat.plots import answers, batches
-    from picochat.plots.curves import Curve, loss_figure
     from picochat.plots.token_pieces import MOST_LOSS, conversation_pieces
     from picochat.plots.tokens import token_html
     from picochat.train.asked import Asked
     from picochat.train.batch_view import BatchView, view_batch
     from picochat.train.before_after import Beginning
-    from picochat.train.events import EvalDone, StepDone
-    from picochat.train.run_dir import runs_of
+    from picochat.train.run_dir import resolve_checkpoint, runs_of
     from picochat.train.run_options import stored_options
     from picochat.train.sft import build_sft
 
@@ -40,13 +38,20 @@ def _():
     mo.md("""
     # Fine-tuning: from a model that goes on to a model that answers
 
-    A pretrained model has read a lot and learned one thing: what comes next. Ask it something, and it goes on
-    with your text as a story would. *Supervised fine-tuning* (SFT) shows it conversations and teaches it to
-    speak **the assistant's part**.
+    A pretrained model has read a lot and learned one thing: what comes next. Ask it something, and it goes
+    on with your text as a story would. *Supervised fine-tuning* (SFT) shows it conversations and teaches it
+    to speak **the assistant's part**.
 
     It is the same training as before, with one change: the loss counts **only the assistant's words**. The
-    questions are read, but the model does not have to learn to ask them. The first picture shows it.
+    questions are read, but the model does not have to learn to ask them (they are *masked*). The first
+    picture shows it.
     """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    words.glossary()
     return
 
 
@@ -108,8 +113,8 @@ def _(args, bases, look_again, unfinished):
         )
         .form(submit_button_label="Build this run")
     )
-    mo.accordion(
-        {"Another model, your own conversations, or a run to go on with": mo.vstack([setup, look_again])}
+    words.folded(
+        "Another model, your own conversations, or a run to go on with", mo.vstack([setup, look_again])
     ) if bases else live.no_base("sft", args.runs_dir, look_again, needed="pretrained", made_by="pretrain")
     return NEW, setup
 
@@ -127,12 +132,10 @@ def _(LIVE, NEW, args, bases, setup):
                 options = stored_options(Sft, "sft", setup.value["resume"], args.runs_dir)
             elif setup.value is not None:
                 options = chosen_options(options, setup.value)
+            if not options.resume:
+                resolve_checkpoint(options.load, Path(options.runs_dir))
         except UserError as _mistake:
             mo.stop(True, live.trouble(_mistake))
-    mo.md(
-        f"The run begins with the model **{options.load}** and makes {options.steps} steps of "
-        f"{options.batch_size} rows. **Press Step 1.**"
-    ) if bases else None
     return (options,)
 
 
@@ -169,6 +172,17 @@ def _(LIVE, bases, options, setup):
 
 @app.cell(hide_code=True)
 def _(ctl):
+    # Not as this page was opened: it may have been loaded again and found its run.
+    _asked = None if ctl is None else ctl.options
+    mo.md(
+        f"The run begins with the model **{_asked.load}** and makes {_asked.steps} steps of "
+        f"{_asked.batch_size} rows. **Press Step 1.**"
+    ) if _asked is not None else None
+    return
+
+
+@app.cell(hide_code=True)
+def _(ctl):
     buttons = None if ctl is None else live.buttons(ctl)
     live.row(buttons) if buttons is not None else None
     return
@@ -186,9 +200,10 @@ def _():
     mo.md("""
     ## 1. What the model sees
 
-    Conversations are short and rows are long, so several are **packed** into one row, whole. Each colour is a
-    conversation. Where the colour is strong, the model has to produce the token and is corrected: the
-    assistant's words. Where it is pale, the token is only read. This is the batch that the next step takes.
+    Conversations are short and rows are long, so several are **packed** into one row, whole. Each colour is
+    a conversation. Where the colour is strong, the model has to produce the token and is corrected: the
+    assistant's words. Where it is pale, the token is only read. This is the batch that the next step takes:
+    of the built-in ones some are small talk, some ask about people, four in ten are sums.
     """)
     return
 
@@ -226,14 +241,16 @@ def batch_view(seen: BatchView, tokenizer) -> mo.Html:
 @app.cell(hide_code=True)
 def _():
     number = mo.ui.slider(1, 24, value=1, label="conversation number", show_value=True)
-    by_loss = mo.ui.checkbox(label="colour by how surprised the model is (loss of each token)")
+    by_loss = mo.ui.switch(label="colour by how surprised the model is (loss of each token)")
     mo.vstack(
         [
             mo.md("""
             ### One conversation of it
 
             Tags in frames are *special tokens*: they say where a turn begins and ends. The tag that ends the
-            assistant's turn is learned too: the model has to know when to stop.
+            assistant's turn is learned too: the model has to know when to stop. In a sum the assistant
+            *thinks* first, then calls the calculator and reads its result, which is put there and not
+            learned. Behind `####` stands the bare answer, so that it can be checked.
             """),
             mo.hstack([number, by_loss], justify="start", gap=2),
         ]
@@ -271,54 +288,48 @@ def _():
     ## 2. The loss on answers
 
     One step: the batch above goes through the model, its weights move a little, the next batch comes. The
-    loss is the mean surprise at the assistant's tokens. The first steps bring most: the model soon learns the
-    *form* of an answer. The validation loss is that of conversations that are never trained on.
+    loss is the mean surprise at the assistant's tokens, in *nats* (0 would be certainty). The first steps
+    bring most: the model soon learns the *form* of an answer. The validation loss is that of conversations
+    that are never trained on, measured now and then. Questions and switches stay when the page is loaded
+    again.
     """)
     return
 
 
 @app.cell(hide_code=True)
 def _():
-    smooth = mo.ui.slider(1, 50, value=10, label="mean over steps", show_value=True)
-    log_x = mo.ui.checkbox(label="logarithmic steps")
-    mo.hstack([smooth, log_x], justify="start", gap=2)
-    return log_x, smooth
+    smooth = mo.ui.slider(1, 50, label="mean over steps", show_value=True, **live.kept("sft.smooth", 10))
+    log_x = mo.ui.switch(label="log steps", **live.kept("sft.log_x", False))
+    log_y = mo.ui.switch(label="log loss", **live.kept("sft.log_y", False))
+    mo.hstack([smooth, log_x, log_y], justify="start", gap=2, wrap=True)
+    return log_x, log_y, smooth
 
 
 @app.cell(hide_code=True)
-def _(ctl, log_x, session, smooth):
+def _(ctl, log_x, log_y, session, smooth):
     def _draw():
-        return loss_view(ctl.history, smooth.value, log_x.value)
+        return curve_views.loss_view(
+            ctl.history,
+            smooth_over=smooth.value,
+            y_title="loss on answers, nats per token",
+            log_x=log_x.value,
+            log_y=log_y.value,
+            height=360,
+        )
 
     if ctl is not None:
         live.view(_draw, ctl, session)
     return
 
 
-@app.function
-def loss_view(history, smooth_over: int, log_x: bool):
-    """Return the loss on answers over the steps."""
-    curves = [
-        Curve(name=name, steps=steps, values=values, series=series)
-        for series, (name, (steps, values)) in enumerate(
-            {
-                "training": history.curve(StepDone, "loss"),
-                "validation": history.curve(EvalDone, "metrics", "val_loss"),
-            }.items()
-        )
-        if len(steps)
-    ]
-    if not curves:
-        return mo.md("*No step was made yet.*")
-    return loss_figure(
-        curves, smooth_over=smooth_over, y_title="loss on answers, nats per token", log_x=log_x
-    )
-
-
 @app.cell(hide_code=True)
 def _():
     questions = mo.ui.text_area(
-        value=QUESTIONS, rows=4, full_width=True, debounce=500, label="questions, one a line; add your own"
+        rows=4,
+        full_width=True,
+        debounce=500,
+        label="questions, one a line; add your own",
+        **live.kept("sft.questions", QUESTIONS),
     )
     every = mo.ui.slider(
         steps=[1, 2, 5, 10, 20, 50, 100], value=10, label="ask again every … steps", show_value=True
@@ -330,7 +341,9 @@ def _():
 
             On the left the model that the run began with, on the right the one in training. Both say what
             they find likeliest, so every difference comes from the weights. Most of what it knows it knows
-            already; here it learns to answer, in a sentence or two, and to stop.
+            already; here it learns to answer, in a sentence or two, and to stop. *Where does Mara live?* may
+            get a sum for an answer: four in ten of the built-in conversations are sums, and a model that has
+            read little does not yet tell one kind of question from another.
             """),
             questions,
             every,

@@ -78,7 +78,7 @@ def attention_map(weights_TT: np.ndarray, tokens: Sequence[str], *, title: str =
     side = min(max(T, 10) * 22, 620)
     figure = style.figure(
         x={**ticks, "tickangle": -60, "side": "bottom", "title": {"text": "is looked at"}},
-        y={**ticks, "autorange": "reversed", "title": {"text": "looks"}},
+        y={**ticks, "autorange": "reversed", "title": {"text": "looks", "standoff": 14}},
         title=title,
         height=side + 150,
     )

@@ -20,11 +20,13 @@ class Curve:
     """A quantity over steps."""
 
     name: str
-    steps: Sequence[float]
+    steps: Sequence[float] | np.ndarray
     """Increasing."""
-    values: Sequence[float]
+    values: Sequence[float] | np.ndarray
     series: int | None = None
     """Which of the palette's colours it has; its place among the curves if not given."""
+    is_measured: bool = False
+    """Whether it is measured now and then, always on the same data: it has no noise to be smoothed away."""
 
 
 def loss_figure(
@@ -39,8 +41,10 @@ def loss_figure(
 ) -> go.Figure:
     """Return the curves with every spike, each pale as it is and bold as a running mean.
 
-    smooth_over: steps of the mean; 1 draws the values alone. Curves of over 2,000 points are thinned out such
-    that every peak and every dip stays (see `decimate`), after the mean was taken of all points.
+    smooth_over: steps of the mean; 1 draws the values alone. What is measured, or has no value at most steps,
+    is drawn as it is: a mean over far apart points would lag behind by hundreds of steps. Curves of over
+    2,000 points are thinned out such that every peak and every dip stays (see `decimate`), after the mean was
+    taken of all points. A logarithmic axis begins at step 1.
     """
     figure = style.figure(
         x={"title": {"text": "step"}, "type": "log" if log_x else "linear"},
@@ -51,12 +55,21 @@ def loss_figure(
     for place, curve in enumerate(curves):
         index = place if curve.series is None else curve.series
         steps_N, values_N = np.asarray(curve.steps, dtype=float), np.asarray(curve.values, dtype=float)
-        is_smoothed = smooth_over > 1 and len(values_N) > smooth_over
-        figure.add_trace(_line(curve.name, index, *decimate(steps_N, values_N), pale=is_smoothed))
+        is_smoothed = len(values_N) > smooth_over > 1 and not curve.is_measured and _is_dense(steps_N)
+        lines = [(values_N, is_smoothed)]
         if is_smoothed:
-            means_N = running_mean(values_N, smooth_over)
-            figure.add_trace(_line(curve.name, index, *decimate(steps_N, means_N), pale=False))
+            lines.append((running_mean(values_N, smooth_over), False))
+        # On a logarithmic axis step 0 is infinitely far to the left, and a line would come from there.
+        shown_N = steps_N > 0 if log_x else np.ones(len(steps_N), dtype=bool)
+        for line_N, is_pale in lines:
+            points = decimate(steps_N[shown_N], line_N[shown_N])
+            figure.add_trace(_line(curve.name, index, *points, pale=is_pale))
     return figure
+
+
+def _is_dense(steps_N: np.ndarray) -> bool:
+    """Whether there is a value for more than half of the steps."""
+    return len(steps_N) > (steps_N[-1] - steps_N[0]) / 2
 
 
 def running_mean(values_N: np.ndarray, window: int) -> np.ndarray:
@@ -94,7 +107,7 @@ def _line(name: str, index: int, x_N: np.ndarray, y_N: np.ndarray, *, pale: bool
         name=style.label(name),
         legendgroup=str(index),
         showlegend=not pale,
-        opacity=0.3 if pale else 1.0,
+        opacity=0.55 if pale else 1.0,
         line={"color": style.color(index), "width": 1 if pale else 2},
         hoverinfo="skip" if pale else None,
     )

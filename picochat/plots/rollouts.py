@@ -146,7 +146,12 @@ def practice_curves(
             points["held out"] = held_out
         if points:
             made[figure] = [
-                Curve(name=READABLE.get(name, name.removeprefix("reward_")), steps=at, values=values)
+                Curve(
+                    name=READABLE.get(name, name.removeprefix("reward_")),
+                    steps=at,
+                    values=values,
+                    is_measured=name == "held out",
+                )
                 for name, some in points.items()
                 for at, values in [zip(*some, strict=True)]
             ]

@@ -30,6 +30,18 @@ def sample_html(samples: Sequence[tuple[int, str, str]], *, rows: int = 8) -> st
     )
 
 
+def documents_html(texts: Sequence[str], *, most: int = 400) -> str:
+    """Return texts beside each other, as they are written, each cut after `most` characters."""
+    box = (
+        "flex:1 1 16rem;min-width:0;padding:.5rem .8rem;border:1px solid rgba(136,136,136,.3);"
+        "border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere"
+    )
+    boxes = "".join(
+        f'<div style="{box}">{_shown(text[:most])}{" …" if len(text) > most else ""}</div>' for text in texts
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.6rem;font-size:14px">{boxes}</div>'
+
+
 def thin_out(steps: Sequence[int], most: int) -> list[int]:
     """Return at most `most` of the steps at about equal distances, the first and the last among them."""
     assert most >= 2

@@ -8,9 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B2A800")
-"""Okabe and Ito's colours (Color Universal Design, 2008) without black, which a dark page swallows, and with
-the yellow darkened, which a white one does."""
+PALETTE = ("#1C83C2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B2A800")
+"""Okabe and Ito's colours (Color Universal Design, 2008) without black, which a dark page swallows, with the
+blue brightened, which one dims, and with the yellow darkened, which a white one swallows."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x")
 NEUTRAL = "#888888"
 """Texts and reference lines: over 3.5:1 against white and against near-black."""

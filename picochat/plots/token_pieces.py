@@ -15,6 +15,19 @@ LEAST_CHANGE, MOST_CHANGE = 0.01, 1.0
 """Between these is the change of a log-probability whose colour is as strong as can be."""
 
 
+def surprise_pieces(tokens: Sequence[str], losses: Sequence[float]) -> list[Piece]:
+    """Return tokens with their loss in nats; the first was given, so it has none."""
+    return [
+        Piece(
+            text=token,
+            value=float(loss) if place else None,
+            hover=f"loss {loss:.2f} nats\nprobability {math.exp(-loss):.2%}" if place else "given",
+            is_special=place == 0,
+        )
+        for place, (token, loss) in enumerate(zip(tokens, losses, strict=True))
+    ]
+
+
 def conversation_pieces(
     tokenizer: Tokenizer,
     ids: Sequence[int],

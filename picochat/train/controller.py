@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from picochat.model.config import ModelConfig
 from picochat.train.desk import ControllerState, Desk, NoRunError
 from picochat.train.events import Event
 from picochat.train.history import History
@@ -31,7 +32,7 @@ class Controller:
     """
 
     def __init__(self, build: Callable[[], Run]) -> None:
-        """build: makes the run, on the worker; called again by `reset`."""
+        """build: makes the run, on the worker; called again by `reset`, however much later."""
         self._desk = Desk(build)
         # The worker knows the desk only, so that a controller which nobody holds any more can be collected.
         weakref.finalize(self, self._desk.ask_to_close)
@@ -54,7 +55,7 @@ class Controller:
         self._desk.submit(self._desk.rebuild)
 
     def save(self) -> "Future[Event | None]":
-        """Save a checkpoint."""
+        """Save a checkpoint; after the end of the run, tell of the one that it left."""
         return self._desk.submit(lambda: self._desk.told(Run.save))
 
     def change(
@@ -81,6 +82,26 @@ class Controller:
     def state(self) -> ControllerState:
         """What the worker is doing."""
         return self._desk.state
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether it will be paused as soon as the step that is being made is done."""
+        return self._desk.is_pausing
+
+    @property
+    def is_first_step(self) -> bool:
+        """Whether the step that is being made is the first one here, which prepares what the others use."""
+        return self._desk.state == "running" and self._desk.steps_made == 0
+
+    @property
+    def doing(self) -> str:
+        """What takes long while the run is built, as it was told by `tell`."""
+        return self._desk.doing
+
+    @property
+    def tell(self) -> Callable[[str], None]:
+        """Takes what takes long, for who builds the run. It does not hold the controller."""
+        return self._desk.tell
 
     @property
     def error(self) -> BaseException | None:
@@ -112,6 +133,18 @@ class Controller:
         """What the user should know about the run, a line each."""
         run = self._desk.run
         return [] if run is None else list(run.notes)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long the steps that are left will take, once a few were made."""
+        step, steps = self.progress
+        return self.history.seconds_left(steps - step)
+
+    @property
+    def model_config(self) -> ModelConfig | None:
+        """The shape of the model, once it is built."""
+        run = self._desk.run
+        return None if run is None else run.model.config
 
     @property
     def progress(self) -> tuple[int, int]:

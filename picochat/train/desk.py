@@ -51,6 +51,12 @@ class Desk:
         self.run: Run | None = None
         self.history = History()
         self.is_closing = False
+        self.is_pausing = False
+        """Whether a pause was asked for while a step is being made."""
+        self.steps_made = 0
+        """Steps of the run that this worker made."""
+        self.doing = ""
+        """What takes long while the run is built."""
         self.thread = threading.Thread(target=self._work, name="picochat-run", daemon=True)
         self.submit(self._open)
         _desks.add(self)
@@ -62,7 +68,7 @@ class Desk:
         """Add to the steps that are to be made."""
         with self._condition:
             self._budget += steps
-            self.error = None
+            self.error, self.is_pausing = None, False
             if self.state == "failed":
                 self.submit(self._open if self.run is None else self._retry)
             elif self.state == "paused":
@@ -73,6 +79,16 @@ class Desk:
         """Take back all steps that are not being made yet."""
         with self._condition:
             self._budget = 0.0
+            if self.state == "running" and not self.is_pausing:
+                self.is_pausing = True
+                self._bump()
+
+    def tell(self, doing: str) -> None:
+        """Say what takes long while the run is built."""
+        with self._condition:
+            if doing != self.doing:
+                self.doing = doing
+                self._bump()
 
     def submit(self, do: Callable[[], T]) -> "Future[T]":
         """Queue something for the worker to do between two steps."""
@@ -130,8 +146,9 @@ class Desk:
 
     def told(self, do: Callable[[Run], Event | None]) -> Event | None:
         """Do something with the run and tell what came of it."""
+        run = self.open_run()
         try:
-            event = do(self.open_run())
+            event = do(run)
         except Exception as error:
             self._publish(error=error)
             raise
@@ -193,6 +210,7 @@ class Desk:
             if "pause" in run.wants:  # as control.json said
                 self.pause()
             if isinstance(event, StepDone):
+                self.steps_made += 1
                 return
         self._is_over = True
 
@@ -230,7 +248,7 @@ class Desk:
         history = History.of(run.directory, until=run.trainer.step)
         with self._condition:
             self.run, self.history, self._is_over = run, history, False
-            self.error = None
+            self.error, self.steps_made, self.doing = None, 0, ""
 
     def _retry(self) -> None:
         """Go on with a run whose last step failed."""
@@ -261,6 +279,7 @@ class Desk:
         with self._condition:
             if state != self.state:
                 self.state = state
+                self.is_pausing = False
                 self._bump()
 
     def _publish(self, event: Event | None = None, *, error: BaseException | None = None) -> None:

@@ -3,14 +3,28 @@
 import threading
 from array import array
 from collections.abc import Sequence
+from itertools import takewhile
+from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
 
-from picochat.train.events import Changed, EvalDone, Event, RolloutDone, SampleDone, StepDone, event_of
+from picochat.train.events import (
+    Changed,
+    EvalDone,
+    Event,
+    RolloutDone,
+    SampleDone,
+    Saved,
+    StepDone,
+    event_of,
+)
 from picochat.train.run_dir import RunDir
 
 Kind = TypeVar("Kind", bound=Event)
+
+PACE_STEPS = 50
+"""Newest steps that tell the pace."""
 
 
 class History:
@@ -81,6 +95,25 @@ class History:
             for event in self._by_kind.get(kind, ())[-20:]:
                 found |= dict.fromkeys(getattr(event, field))
             return list(found)
+
+    def seconds_left(self, steps: int) -> float | None:
+        """Return about how long `steps` more steps will take, with what comes between; None after one step.
+
+        Goes by the latest 50 steps. The median, for the first step prepares what the others use.
+        """
+        made = self.steps()[-PACE_STEPS:]
+        if len(made) < 2:
+            return None
+        since = made[0].step
+        between = [event.seconds for kind in (EvalDone, Saved) for event in self._since(kind, since)]
+        each = median(step.seconds for step in made[1:]) + sum(between) / (len(made) - 1)
+        return each * steps
+
+    def _since(self, kind: type[Kind], step: int) -> list[Kind]:
+        """Return the newest events of a kind, as far back as after `step`."""
+        with self._lock:
+            newest = reversed(self._by_kind.get(kind, ()))
+            return list(takewhile(lambda event: event.step > step, newest))
 
     def curve(self, kind: type[Event], *path: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the steps and the values of a field, for instance curve(StepDone, "lr", "matrices").

@@ -93,13 +93,17 @@ class Run:
         """The model in training."""
         return self.trainer.model
 
+    @property
+    def _has_ended(self) -> bool:
+        return self.state in ("finished", "stopped")
+
     def __iter__(self) -> "Run":
         return self
 
     def __next__(self) -> Event:
         """Do the next thing and return what happened."""
         while True:
-            if self.state in ("finished", "stopped", "failed"):
+            if self._has_ended or self.state == "failed":
                 self.close()
                 raise StopIteration
             self._obey()
@@ -136,6 +140,9 @@ class Run:
 
     def save(self) -> Event | None:
         """Save now, between two steps. A validation that is due is made before, and told after."""
+        if self._has_ended:
+            path = self.directory.checkpoints().get(self.trainer.step)
+            return None if path is None else Saved(step=self.trainer.step, path=str(path), seconds=0.0)
         if self._evaluate in self._pending:
             # The checkpoint keeps the score; it can not be added later.
             event = self._evaluate()
@@ -144,6 +151,8 @@ class Run:
 
     def change(self, *, lr_scale: float | None = None, batch_size: int | None = None) -> Event | None:
         """Let the steps that follow have another learning rate (a factor on all) or another batch size."""
+        if self._has_ended:
+            raise UserError(f"the run has ended at step {self.trainer.step}; there is no step to be changed")
         change = self.changes.make(lr_scale=lr_scale, batch_size=batch_size)
         self._write(change)
         self.changes.apply(change)

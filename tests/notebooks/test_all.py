@@ -53,9 +53,32 @@ def test_a_view_takes_the_answer_that_is_there(shown):
         future.set_result("asked")
         return future
 
+    session = seen()
     for there in ("there", None):
-        live.view(str, Still(), live.Session(), ask=worker, meanwhile=lambda there=there: there)
+        live.view(str, Still(), session, ask=worker, meanwhile=lambda there=there: there)
     assert shown == ["there", "asked"]
+
+
+def seen() -> live.Session:
+    """A page whose view was filled before."""
+    session = live.Session()
+    assert session.is_new(str)
+    return session
+
+
+def test_a_page_that_is_loaded_says_so_before_it_draws(shown):
+    """The text comes first, and a placeholder where a picture will be; a line of text is there at once."""
+    session = live.Session()
+
+    def draw() -> str:
+        return "drawn"
+
+    live.view(lambda: "status", Still(), session, every=0.3)
+    live.view(draw, Still(), session)
+    live.view(draw, Still(), session)
+    status, waiting, drawn = shown
+    assert (status, drawn) == ("status", "drawn")
+    assert "preparing" in mo.as_html(waiting).text
 
 
 def test_an_answer_that_fails_is_told_on_the_page(shown):
@@ -64,6 +87,6 @@ def test_an_answer_that_fails_is_told_on_the_page(shown):
     def fail() -> None:
         raise UserError("model.safetensors: is missing")
 
-    live.view(str, Still(), live.Session(), ask=Future, meanwhile=fail)
+    live.view(str, Still(), seen(), ask=Future, meanwhile=fail)
     (page,) = shown
     assert "model.safetensors: is missing" in page.text

@@ -11,14 +11,16 @@ import marimo
 import plotly.graph_objects as go
 import pytest
 
-from notebooks import live
+from notebooks import live, pretrain_form
 from notebooks import pretrain as notebook
 from picochat import cli
 from picochat.errors import UserError
+from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.controller import Controller
 from picochat.train.events import Changed
 from picochat.train.history import History
 from picochat.train.options import PretrainOptions
+from picochat.train.pretrain import build_pretrain
 from picochat.train.run_dir import RunDir
 from picochat.train.run_options import name_run
 from tests.notebooks.scripts import run_python
@@ -52,7 +54,7 @@ def curve(name: str) -> list[tuple[int, str]]:
 
 
 def options(**changes: Any) -> Any:
-    return notebook.PretrainPage(**{"data": ("text.txt",), **changes})
+    return pretrain_form.PretrainPage(**{"data": ("text.txt",), **changes})
 
 
 @pytest.mark.script
@@ -91,9 +93,9 @@ def test_run_by_a_program_every_picture_is_drawn(folder, command_curve, monkeypa
     monkeypatch.setattr(sys, "argv", ["pretrain.py", "--run", "program", *SETTING])
     _, definitions = notebook.app.run()
     assert curve("program") == command_curve
-    assert len(shown) == 10
+    assert len(shown) == 15
     texts = [marimo.as_html(picture).text for picture in shown]
-    assert not [text for text in texts if "callout" in text or "waiting for the model" in text]
+    assert not [text for text in texts if "danger" in text or "waiting for the model" in text]
     assert sum(isinstance(picture, go.Figure) for picture in shown) == 5
     controller = definitions["controller"]
     assert controller.progress == (6, 6)
@@ -102,10 +104,10 @@ def test_run_by_a_program_every_picture_is_drawn(folder, command_curve, monkeypa
 
 
 def test_driven_by_hand_it_is_the_command(folder, command_curve):
-    chosen = live.options(notebook.PretrainPage, prog="", args=["--run", "hand", *SETTING])
-    controller = Controller(live.builder("pretrain", chosen, notebook.build))
+    chosen = live.options(pretrain_form.PretrainPage, prog="", args=["--run", "hand", *SETTING])
+    controller = live.Behind("pretrain", chosen, live.keeping_start(build_pretrain))
     controls = live.buttons(controller, many=2)
-    for name in ("Step 1", "Step N", "Pause", "Save", "Run"):
+    for name in ("Step 1", "Step 2", "Pause", "Save", "Run"):
         press(controls, name)
         settle(controller)
     assert controller.state == "finished"
@@ -116,6 +118,7 @@ def test_driven_by_hand_it_is_the_command(folder, command_curve):
     assert controller.progress == (0, 6)
     assert controller.directory is not None
     assert controller.directory.name == "pretrain-1"
+    assert list(controller.directory.checkpoints()) == [0], "the page can look back at the untrained model"
     press(controls, "Step 1")
     settle(controller)
     controller.close()
@@ -139,7 +142,7 @@ def settle(controller: Controller) -> None:
 
 
 def test_the_defaults_are_those_of_the_command_but_for_the_size():
-    page, command = notebook.PretrainPage().row(), PretrainOptions().row()
+    page, command = pretrain_form.PretrainPage().row(), PretrainOptions().row()
     assert page.keys() == command.keys()
     changed = {name for name in page if page[name] != command[name]}
     assert changed <= {"vocab_size", "depth", "seq_len", "steps", "warmup", "eval_every", "eval_tokens",
@@ -147,28 +150,47 @@ def test_the_defaults_are_those_of_the_command_but_for_the_size():
 
 
 FORM = {
-    "run": notebook.NEW, "data": " a.txt, b ,", "tokenizer": " ", "vocab_size": 300, "depth": 3,
-    "seq_len": 32, "batch_size": 4, "steps": 9, "lr": 0.01, "seed": 5,
+    "run": pretrain_form.NEW, "data": " a.txt, b ,", "tokenizer": "", "tokenizer_file": " ",
+    "vocab_size": 300, "depth": 3, "seq_len": 32, "batch_size": 4, "steps": 9, "lr": 0.01, "seed": 5,
 }  # fmt: skip
 
 
 def test_the_form_is_taken_as_it_is():
     given = options(eval_every=7, resume=True, run="x")
-    assert notebook.choose(given, None) is given
-    chosen = notebook.choose(given, FORM)
+    assert pretrain_form.choose(given, None) is given
+    chosen = pretrain_form.choose(given, FORM)
     assert (chosen.run, chosen.resume, chosen.eval_every) == (None, False, 7)
     assert chosen.data == ("a.txt", "b")
     assert chosen.tokenizer is None
     assert (chosen.depth, chosen.lr, chosen.seed, chosen.steps) == (3, 0.01, 5, 9)
     with pytest.raises(UserError, match="--batch-size must be at least 1"):
-        notebook.choose(given, {**FORM, "batch_size": 0})
+        pretrain_form.choose(given, {**FORM, "batch_size": 0})
 
 
 def test_a_run_is_chosen_to_go_on_with(folder, command_curve):
-    chosen = notebook.choose(options(), {**FORM, "run": "command"})
+    chosen = pretrain_form.choose(options(), {**FORM, "run": "command"})
     assert (chosen.run, chosen.resume, chosen.steps, chosen.vocab_size) == ("command", True, 6, 280)
-    offered = notebook.form_of(options())
+    offered = pretrain_form.form_of(options())
     assert "command" in json.dumps(offered.element.elements["run"]._args.args)
+
+
+def test_tokenizers_that_are_there_are_offered(folder, command_curve):
+    (folder / "tok").mkdir()
+    tokenizer = Tokenizer.load(next(iter(RunDir(Path("runs/command")).checkpoints().values())))
+    tokenizer.save(folder / "tok")
+    offered = pretrain_form.form_of(options()).element.elements["tokenizer"]
+    assert list(offered.options) == [
+        pretrain_form.LEARNED,
+        "tok (280 tokens)",
+        "that of the run command (280 tokens)",
+    ]
+    assert offered.value == ""
+    given = pretrain_form.form_of(options(tokenizer="tok")).element.elements["tokenizer"]
+    assert (given.value, len(given.options)) == ("tok", 3)
+    chosen = pretrain_form.choose(options(), {**FORM, "tokenizer": "tok"})
+    assert chosen.tokenizer == "tok"
+    chosen = pretrain_form.choose(options(), {**FORM, "tokenizer": "tok", "tokenizer_file": " other "})
+    assert chosen.tokenizer == "other", "what is typed goes first"
 
 
 def test_names_are_taken_that_are_free(folder):

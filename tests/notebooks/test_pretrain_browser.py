@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from picochat.train.run_dir import RunDir
-from tests.notebooks.browser import Notebook, OpenNotebook
+from tests.notebooks.browser import SESSION_SECONDS, Notebook, OpenNotebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -57,18 +57,23 @@ def training_points(page: Notebook) -> int:
 def test_it_opens_on_the_built_in_world(open_notebook: OpenNotebook):
     page = open_notebook("pretrain")
     page.until(lambda: is_ready(page), "the built-in world is ready", 600)
-    page.until(lambda: len(page.figures()) == 10, "all pictures are drawn")
+    page.until(lambda: len(page.figures()) == 4, "all pictures of the untrained model are drawn")
     assert "step 0 of 300" in page.text()
     assert "runs/pretrain-1" in page.text().replace("\\", "/")
-    page.until(lambda: page.curve("loss", "validation")[0] == [0], "the untrained model is measured")
+    assert "1,024 tokens, trained on this text" in page.text()
+    page.until(lambda: "makes 3." in page.text(), "the untrained model is measured, in bits per byte")
+    assert page.text().count("No step was made yet") == 2
+    assert re.search(r"Rosa.*Seagate|Seagate.*Rosa", page.text()[: page.text().index("Is it learning?")])
     page.press("Step 1")
     page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
+    page.until(lambda: len(page.figures()) == 9 + 1, "and all others")
+    assert page.curve("loss", "validation")[0] == [0]
 
 
 def test_every_control(small_text: Path, open_notebook: OpenNotebook):
     page = open_notebook("pretrain", "--steps", "4000", *SMALL)
     page.until(lambda: is_ready(page), "ready", 240)
-    page.until(lambda: len(page.figures()) == 10, "all pictures are drawn")
+    page.until(lambda: len(page.figures()) == 4, "all pictures are drawn")
     page.press("Step 1")
     page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
     page.press("Step 10")
@@ -138,7 +143,7 @@ def changes_are_marked(page: Notebook) -> None:
 
     def mark() -> dict | None:
         figure = page.figure("loss") or {"traces": []}
-        return next((trace for trace in figure["traces"] if trace["name"] == "changed"), None)
+        return next((trace for trace in figure["traces"] if trace["name"] == "changed by you"), None)
 
     trace = page.until(mark, "the change is marked on the curve")
     assert trace["text"] == ["lr ×0.5, batch 16"]
@@ -190,15 +195,33 @@ def test_a_page_loaded_again_finds_its_run(small_text: Path, open_notebook: Open
     assert [path.name for path in (small_text / "runs").iterdir()] == ["pretrain-1"]
 
 
+def test_figures_shrink_with_the_window(small_text: Path, open_notebook: OpenNotebook):
+    page = open_notebook("pretrain", "--steps", "5", "--depth", "1", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    page.press("Step 1")
+    page.until(lambda: len(page.figures()) >= 9, "all pictures are drawn")
+    for width in (1200, 800, 600):
+        page.page.set_viewport_size({"width": width, "height": 1000})
+        page.until(
+            lambda width=width: all(
+                figure["left"] + figure["width"] <= width
+                for figure in page.figures()
+                if not figure["y_title"].startswith("looks")
+            ),
+            f"no figure is cut off at {width} pixels",
+            ANSWER,
+        )
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
 def test_a_closed_page_leaves_no_painter(small_text: Path, open_notebook: OpenNotebook):
     page = open_notebook("pretrain", "--steps", "100000", "--depth", "1", *SMALL)
     page.until(lambda: is_ready(page), "ready", 240)
-    page.until(lambda: len(page.figures()) >= 9, "all pictures are drawn")
+    page.until(lambda: len(page.figures()) >= 4, "all pictures are drawn")
     one_page = page.num_threads()
     others = [page.another() for _ in range(2)]
     for other in others:
-        other.until(lambda other=other: len(other.figures()) >= 9, "all pictures are drawn")
+        other.until(lambda other=other: len(other.figures()) >= 4, "all pictures are drawn")
     three_pages = page.num_threads()
     assert three_pages >= one_page + 10, "every page has its painters"
     for other in others:
@@ -208,11 +231,65 @@ def test_a_closed_page_leaves_no_painter(small_text: Path, open_notebook: OpenNo
     page.until(lambda: training_points(page) == 1, "the run is still there")
 
 
+def test_after_a_reload_and_after_the_end(small_text: Path, open_notebook: OpenNotebook):
+    """Another session's cells are gone, and their names with them; the run and its builder are not."""
+    page = open_notebook("pretrain", "--steps", "60", "--depth", "1", *SMALL)
+    page.until(lambda: is_ready(page), "ready", 240)
+    open_form(page)
+    page.page.locator("marimo-number", has_text=re.compile(r"^\s*steps")).locator("input").fill("12")
+    page.press("Build this model")
+    page.until(lambda: "of 12" in page.text() and is_ready(page), "another run")
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
+    text = page.page.get_by_role("textbox", name="your text")
+    text.fill("a dog ran")
+    page.page.locator("marimo-switch", has_text="log steps").get_by_role("switch").click()
+    page.page.wait_for_timeout(1500)
+    page.load()
+    page.until(lambda: "of 12" in page.text() and is_ready(page), "the run is found")
+    page.page.wait_for_timeout(1000 * (SESSION_SECONDS + 3))  # until the session of the page before is closed
+    assert page.page.get_by_role("textbox", name="your text").input_value() == "a dog ran"
+    assert page.page.locator("marimo-switch", has_text="log steps").get_by_role("switch").is_checked()
+    page.press("Reset")
+    page.until(lambda: says(page, "NameError") or ("pretrain-2" in page.text() and is_ready(page)), "reset")
+    assert not says(page, "Error")
+
+    page.press("Run")
+    page.until(lambda: says(page, "The model is saved"), "it ends")
+    assert says(page, "Next page:")
+    assert says(page, "--run pretrain-2 --resume --steps 24")
+    for name in ("Step 1", "Step 10", "Run", "Pause"):
+        page.until(lambda name=name: button(page, name).is_disabled(), f"{name} can not be pressed")
+    assert not button(page, "Save").is_disabled()
+    for _ in range(2):
+        page.press("Save")
+        page.until(lambda: says(page, "It is saved already"), "a save says where")
+        page.page.wait_for_timeout(500)
+        assert not says(page, "AssertionError")
+        page.load()
+        page.until(lambda: says(page, "The model is saved"), "the end is found again")
+    page.press("Reset")
+    page.until(lambda: "pretrain-3" in page.text() and is_ready(page), "another run")
+    page.until(lambda: not button(page, "Run").is_disabled(), "with all controls")
+    page.press("Step 1")
+    page.until(lambda: training_points(page) == 1, "a step")
+
+
+def says(page: Notebook, text: str) -> int:
+    """Whether the page says so, in callouts too, whose text `Notebook.text` does not see."""
+    return page.page.get_by_text(text).count()
+
+
+def button(page: Notebook, name: str):
+    return page.page.get_by_role("button", name=name, exact=True).first
+
+
 def test_zoom_is_kept_while_it_trains(small_text: Path, open_notebook: OpenNotebook):
     page = open_notebook("pretrain", "--steps", "100000", "--depth", "1", *SMALL)
     page.until(lambda: is_ready(page), "ready", 240)
     page.press("Run")
     page.until(lambda: training_points(page) > 60, "it trains")
+    page.page.locator("marimo-plotly").first.scroll_into_view_if_needed()
     figure = page.figure("loss")
     assert figure is not None
     page.page.mouse.move(figure["left"] + 0.3 * figure["width"], figure["top"] + 150)

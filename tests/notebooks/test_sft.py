@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from notebooks import curve_views
 from notebooks import sft as notebook
 from picochat import cli
 from picochat.arguments import parse_options
@@ -92,10 +93,10 @@ def test_own_files_stand_alone_or_beside_the_built_in_ones(tmp_path, monkeypatch
 
 def test_pictures_of_a_run(small_base, by_command):
     history = History.of(RunDir(small_base / "by-command"))
-    training, validation = notebook.loss_view(history, 1, False).data
+    training, validation = curve_views.loss_view(history, smooth_over=1, y_title="loss").data
     assert [(step, loss.hex()) for step, loss in zip(training.x, training.y, strict=True)] == by_command
     assert list(validation.x) == [0, 2, 4, STEPS]
-    assert "No step was made yet" in notebook.loss_view(History(), 1, False).text
+    assert "No step was made yet" in curve_views.loss_view(History(), smooth_over=1, y_title="loss").text
 
 
 def test_a_conversation_is_shown_token_by_token(small_base, given):

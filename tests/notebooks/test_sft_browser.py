@@ -41,7 +41,7 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.until(lambda: "Conversation 1 of" in page.text(), "a conversation is shown")
     page.slider("conversation number").press("ArrowRight")
     page.until(lambda: "Conversation 2 of" in page.text(), "another conversation")
-    page.page.get_by_label("colour by how surprised").check()
+    switch(page, "colour by how surprised").click()
     page.until(lambda: "loss of a learned token" in page.text(), "losses of tokens")
 
     page.press("Run")
@@ -53,7 +53,7 @@ def test_every_control(open_notebook, arguments, tmp_path):
     )
     page.until(lambda: points(page) > before, "it went on meanwhile")
     page.slider("mean over steps").press("Home")
-    page.page.get_by_label("logarithmic steps").check()
+    switch(page, "log steps").click()
     page.until(lambda: page.figure(LOSS)["x_range"][0] < 1, "a logarithmic axis")
 
     page.press("Pause")
@@ -64,6 +64,24 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.press("Reset")
     page.until(lambda: "sft-2" in page.text() and points(page) == 0, "it begins again")
     assert list(RunDir(tmp_path / "runs" / "sft-1").checkpoints()) == [step]
+
+
+def switch(page, label: str):
+    return page.page.locator("marimo-switch", has_text=label).get_by_role("switch")
+
+
+def test_a_model_that_is_not_there(open_notebook, arguments):
+    page = open_notebook("sft", *arguments, "--load", "nope")
+    page.page.get_by_text("no run called 'nope'").first.wait_for(timeout=60_000)
+    assert "Press Step 1" not in page.text()
+    page.page.get_by_text("a run to go on with").click()
+    page.page.locator("marimo-dropdown", has_text="begin with the model").locator("select").select_option(
+        "base"
+    )
+    page.press("Build this run")
+    page.until(lambda: "begins with the model base" in page.text(), "mended")
+    page.until(lambda: "waiting for you" in page.text(), "ready")
+    assert "no run called" not in page.text()
 
 
 def test_a_run_is_chosen_and_gone_on_with(open_notebook, arguments, tmp_path):

@@ -34,6 +34,25 @@ def test_long_curves_show_each_spike_and_the_mean_of_all_points():
     assert max(mean.y) == max(expected)
 
 
+def test_only_what_has_noise_is_smoothed():
+    """A mean over validations every 25 steps would lag behind by hundreds of steps."""
+    sparse = Curve(name="sparse", steps=range(0, 1000, 25), values=range(40))
+    measured = Curve(name="measured", steps=range(40), values=range(40), is_measured=True)
+    noisy = Curve(name="noisy", steps=range(40), values=range(40))
+    figure = loss_figure([sparse, measured, noisy], smooth_over=10)
+    assert [line.name for line in figure.data] == ["sparse", "measured", "noisy", "noisy"]
+    for line, curve in zip(figure.data, (sparse, measured, noisy), strict=False):
+        assert (list(line.x), list(line.y)) == (list(curve.steps), list(curve.values))
+    assert [line.opacity for line in figure.data] == [1, 1, 0.55, 1]
+
+
+def test_a_logarithmic_axis_begins_at_step_1():
+    """Plotly draws a line from the left edge to the first point where step 0 is given."""
+    curve = Curve(name="a", steps=[0, 25, 50], values=[7.0, 3.0, 2.0])
+    (line,) = loss_figure([curve], log_x=True).data
+    assert (list(line.x), list(line.y)) == ([25, 50], [3.0, 2.0])
+
+
 def test_zoom_survives_repaints():
     figure = loss_figure([Curve(name="a", steps=[1], values=[1.0])], y_title="bits <per> byte", log_x=True)
     layout = figure.to_plotly_json()["layout"]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picochat.plots.curves import MAX_POINTS, Curve, loss_figure
-from picochat.plots.samples import sample_html, thin_out
-from picochat.plots.training import HEALTHY_RATIO, mark_changes, mark_place, ratio_figure
+from picochat.plots.samples import documents_html, sample_html, thin_out
+from picochat.plots.training import USUAL_RATIOS, mark_changes, mark_place, ratio_figure
 
 CURVE = Curve(name="train", steps=[1, 2, 3, 4], values=[4.0, 3.0, 2.0, 1.0])
 
@@ -20,7 +20,10 @@ def test_marks_stand_on_the_curve(is_log: bool):
     figure = loss_figure([CURVE], smooth_over=1, log_x=is_log, log_y=is_log)
     assert mark_changes(figure, CURVE, [(2, "lr ×0.5"), (3, "<b>")]) is figure
     mark_place(figure, CURVE, 4, "")
-    _, changes, place = figure.data
+    _, first, second, changes, place = figure.data
+    for step, label, trace in ((2, "lr ×0.5", first), (3, "&lt;b&gt;", second)):
+        assert list(trace.x) == [step, step]
+        assert (trace.y[1], list(trace.text)) == (4.0, ["", label]), "the word is over all of the curve"
     assert (list(changes.x), list(changes.y)) == ([2, 3], [3.0, 2.0])
     assert list(changes.text) == ["lr ×0.5", "&lt;b&gt;"]
     assert (list(place.x), list(place.y)) == ([4], [1.0])
@@ -35,11 +38,18 @@ def test_nothing_is_marked_on_a_curve_that_is_not_there():
     assert [trace.name for trace in figure.data] == ["a", "shown below"]
 
 
-def test_ratios_stand_beside_what_is_right():
-    figure = ratio_figure([Curve(name="head", steps=[1, 11], values=[0.1, 0.01])])
-    ratio, right = figure.data
-    assert list(ratio.y) == [0.1, 0.01]
-    assert (list(right.x), list(right.y)) == ([1, 11], [HEALTHY_RATIO] * 2)
+def test_ratios_stand_beside_what_is_usual_in_their_group():
+    curves = [
+        Curve(name=name, steps=[1, 11], values=[0.1, 0.01])
+        for name in ("head", "unknown", "residual scalars")
+    ]
+    figure = ratio_figure(curves)
+    *ratios, head, scalars = figure.data
+    assert [list(ratio.y) for ratio in ratios] == [[0.1, 0.01]] * 3
+    assert (list(head.x), list(head.y)) == ([1, 11], [USUAL_RATIOS["head"]] * 2)
+    assert list(scalars.y) == [USUAL_RATIOS["residual scalars"]] * 2
+    assert [line.line.color for line in (head, scalars)] == [ratios[0].line.color, ratios[2].line.color]
+    assert [line.showlegend for line in (head, scalars)] == [True, False], "one word for all"
     assert figure.layout.template.layout.yaxis.type == "log"
     assert len(ratio_figure([Curve(name="head", steps=[], values=[])]).data) == 1
 
@@ -87,6 +97,12 @@ def test_samples_are_a_table_of_steps_and_prompts():
     shown = nasty.replace("\x1b", "\\u001b")
     assert cells.rows == [["step", "a …", "<b> …"], ["20", "y", ""], ["0", "x", shown]]
     assert cells.tags == {"div", "table", "tr", "th", "td"}
+
+
+def test_documents_are_shown_as_they_are():
+    source = documents_html(["<b>a</b>\nb", "x" * 500], most=400)
+    assert "&lt;b&gt;a&lt;/b&gt;\nb</div>" in source
+    assert f"{'x' * 400} …</div>" in source
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True), st.integers(2, 12))

@@ -107,6 +107,72 @@ def test_a_pause_takes_effect_within_one_step(tmp_path, control):
     assert controller.state == "paused"
 
 
+def test_a_pause_is_told_before_it_takes_effect(tmp_path, control):
+    """The step that is being made goes on only when that was seen."""
+    controller = control(tmp_path, steps=50, eval_every=0, save_every=0)
+    begun, is_seen = threading.Event(), threading.Event()
+
+    def hold_up(run: Run) -> None:
+        loss = run.trainer.loss
+
+        class Held:
+            weight = staticmethod(loss.weight)
+
+            def __call__(self, model, batch):
+                begun.set()
+                assert is_seen.wait(LONG)
+                return loss(model, batch)
+
+        run.trainer.loss = Held()
+
+    controller.call(hold_up).result(LONG)
+    assert not controller.is_first_step
+    controller.run()
+    assert begun.wait(LONG)
+    assert controller.is_first_step
+    version = controller.version
+    controller.pause()
+    assert controller.is_pausing
+    assert controller.version > version, "pages are to repaint"
+    controller.run()
+    assert not controller.is_pausing, "taken back"
+    controller.pause()
+    assert controller.state == "running"
+    is_seen.set()
+    rest(controller)
+    assert (controller.is_pausing, controller.progress[0]) == (False, 1)
+    controller.pause()
+    assert not controller.is_pausing, "nothing is being made"
+    controller.step()
+    until(lambda: controller.progress[0] == 2)
+    assert not controller.is_first_step
+
+
+def test_what_a_build_does_is_told(tmp_path, begin):
+    told: list[str] = []
+
+    def build() -> Run:
+        tell("reading text")
+        told.append(controller.doing)
+        return begin(tmp_path)
+
+    tells: list = []
+
+    def tell(doing: str) -> None:
+        until(lambda: tells)
+        tells[0](doing)
+
+    controller = Controller(build)
+    tells.append(controller.tell)
+    rest(controller)
+    assert (told, controller.doing) == (["reading text"], "")
+    config = controller.model_config
+    assert config is not None
+    assert (config.vocab_size, config.n_layer) == (280, 1)
+    controller.close()
+    controller.join(LONG)
+
+
 def test_commands_do_not_wait_while_a_step_is_long(tmp_path, control):
     """The step goes on only when all commands have been given."""
     controller = control(tmp_path, steps=50)

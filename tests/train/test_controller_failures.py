@@ -111,6 +111,9 @@ def test_a_run_that_can_not_be_built(tmp_path, begin):
     assert controller.directory is None
     with pytest.raises(RuntimeError, match="there is no run"):
         controller.call(lambda run: run.trainer.step).result(LONG)
+    with pytest.raises(RuntimeError, match="there is no run"):
+        controller.save().result(LONG)
+    assert str(controller.error) == "no such file", "the cause stays"
     controller.step(2)
     rest(controller)
     assert (controller.state, controller.error, steps_of(controller)) == ("paused", None, [1, 2])

@@ -6,6 +6,9 @@ import sys
 import threading
 import time
 
+import pytest
+
+from picochat.errors import UserError
 from picochat.train import controller as controller_module
 from picochat.train.controller import Controller, attach, replace
 from picochat.train.events import Finished, Saved
@@ -31,6 +34,20 @@ def test_save_and_pick_up(tmp_path, control, whole_curves, curve):
     until(lambda: again.state == "finished")
     assert curve(RunDir(tmp_path / "a")) == whole_curves["pretrain"]
     assert isinstance(again.history.events[-1], Finished)
+
+
+def test_after_the_end_a_save_tells_where_the_model_is(tmp_path, control):
+    """By name, too: a page that is loaded again has the same controller."""
+    controller = control(tmp_path, steps=3, save_every=0)
+    controller.run()
+    until(lambda: controller.state == "finished")
+    saved = controller.save().result(LONG)
+    assert isinstance(saved, Saved)
+    assert saved.path == str(RunDir(tmp_path / "a").checkpoints()[3])
+    assert (controller.error, controller.state) == (None, "finished")
+    with pytest.raises(UserError, match="the run has ended at step 3"):
+        controller.change(lr_scale=0.5).result(LONG)
+    assert RunDir(tmp_path / "a").rows("saved")[-1]["step"] == 3
 
 
 def test_closing_loses_no_step(tmp_path, control, whole_curves, curve):

@@ -19,6 +19,30 @@ def test_every_event_survives_its_file(tmp_path, begin):
     assert [event.step for event in History.of(run.directory, until=1).steps()] == [1]
 
 
+def step(number: int, seconds: float) -> StepDone:
+    return StepDone(
+        step=number, loss=1.0, tokens=1, tokens_seen=number, seconds=seconds, tokens_per_second=1.0, mfu=None,
+        lr={}, grad_norm=1.0,
+    )  # fmt: skip
+
+
+def test_time_left_is_that_of_steps_and_what_comes_between():
+    history = History()
+    assert history.seconds_left(10) is None
+    history.add(EvalDone(step=0, metrics={}, seconds=100.0))
+    history.add(step(1, 60.0))  # the first prepares what the others use
+    assert history.seconds_left(10) is None
+    for number in range(2, 12):
+        history.add(step(number, 0.5))
+    assert history.seconds_left(10) == 5.0
+    history.add(EvalDone(step=11, metrics={}, seconds=2.0))
+    history.add(Saved(step=11, path="", seconds=3.0))
+    assert history.seconds_left(10) == 10.0
+    for number in range(12, 100):
+        history.add(step(number, 0.1))
+    assert history.seconds_left(10) == pytest.approx(1.0), "at the pace of today"
+
+
 def test_rows_from_another_version_are_read_as_far_as_they_are_known():
     row = {"event": "eval", "step": 3, "metrics": {"bpb": 2.0}, "seconds": 1.0, "new": 1}
     assert event_of(row) == EvalDone(step=3, metrics={"bpb": 2.0}, seconds=1.0)

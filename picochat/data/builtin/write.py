@@ -140,13 +140,22 @@ def write_world(
 
 def default_world_dir(*, seed: int = 0) -> Path:
     """Return the folder of the default world in picochat's cache; written on the first call."""
-    folder = default_cache_dir() / "worlds" / f"valley-v{VERSION}-seed{seed}"
+    folder = _default_folder(seed)
 
     def build(temporary: Path) -> None:
         write_world(temporary, seed=seed)
 
     build_once(folder, build, lambda whole: WorldFiles(root=whole).manifest.exists())
     return folder
+
+
+def is_default_world_written(*, seed: int = 0) -> bool:
+    """Whether the default world is in the cache, so that `default_world_dir` returns at once."""
+    return WorldFiles(root=_default_folder(seed)).manifest.exists()
+
+
+def _default_folder(seed: int) -> Path:
+    return default_cache_dir() / "worlds" / f"valley-v{VERSION}-seed{seed}"
 
 
 def _pretrain_documents(seed: int, world: World, characters: int) -> list[str]:
