@@ -34,15 +34,15 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.until(lambda: "No step was made yet" in page.text(), "it is ready")
     page.until(lambda: "after 0 steps" in page.text(), "both models have answered")
     page.press("Step 1")
-    page.until(lambda: "Answer 1 of the newest step (1)" in page.text(), "the step is opened")
+    page.until(lambda: "answer 1 of step 1, token by token" in page.text(), "the step is opened")
     strip = page.until(lambda: page.figure("reward"), "the rewards are drawn")
     assert sum(len(trace["x"]) for trace in strip["traces"][:2]) == 12
 
     for number in (1, 2):
         page.slider("problem (0").press("ArrowRight")
-        page.until(lambda number=number: f"Problem {number}:" in page.text(), "another problem")
+        page.until(lambda number=number: f"Problem {number} of step 1" in page.text(), "another problem")
     page.slider("answer").press("ArrowRight")
-    page.until(lambda: "Answer 2 of the newest step" in page.text(), "another answer")
+    page.until(lambda: "Problem 2, answer 2 of step 1, token by token" in page.text(), "another answer")
     colours = page.page.locator("marimo-dropdown", has_text="colour tokens by").locator("select")
     for choice, legend in (("divergence", "part in the divergence"), ("how open", "entropy, nats")):
         label = page.until(
@@ -58,6 +58,8 @@ def test_every_control(open_notebook, arguments, tmp_path):
     newest = table.inner_text()
     page.slider("step: first").press("Home")
     page.until(lambda: table.inner_text() != newest, "the first step")
+    page.until(lambda: "only the newest step" in page.text(), "no tokens of another step stand below it")
+    assert "token by token" not in page.text()
     page.slider("step: first").press("End")
     page.until(lambda: table.inner_text() == newest, "the newest step")
     page.press("Run")
