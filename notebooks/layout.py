@@ -1,6 +1,11 @@
 """How the pages set things beside and below each other, on wide windows and on narrow ones."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import marimo as mo
+
+T = TypeVar("T")
 
 
 def text(markdown: str) -> mo.Html:
@@ -21,3 +26,18 @@ def grid(*items: object, least: str = "24rem") -> mo.Html:
     columns = f"repeat(auto-fit,minmax(min({least},100%),1fr))"
     cells = "".join(f'<div style="min-width:0">{mo.as_html(item).text}</div>' for item in items)
     return mo.Html(f'<div style="display:grid;gap:1rem;grid-template-columns:{columns}">{cells}</div>')
+
+
+def only_changes(tell: Callable[[T], object], value: T) -> Callable[[T], None]:
+    """Return `tell` for those who would tell the same again and again: it is called where `value` changes.
+
+    A state that is set makes cells run, whatever it is set to.
+    """
+
+    def told(new: T) -> None:
+        nonlocal value
+        if new != value:
+            value = new
+            tell(new)
+
+    return told
