@@ -107,7 +107,7 @@ def step_view(groups: Sequence[RolloutDone], chosen: int) -> mo.Html:
         mo.stat(f"{silent} of {len(rows)}", label="problems without signal"),
         mo.stat(f"{replaced}", label="problems replaced by others"),
     ]
-    parts = [grid(*numbers, least="9rem"), rollouts.strip_figure(rows, chosen=chosen)]
+    parts = [grid(*numbers, least="7.5rem"), rollouts.strip_figure(rows, chosen=chosen)]
     if replaced:
         parts.append(
             mo.md(
@@ -118,8 +118,9 @@ def step_view(groups: Sequence[RolloutDone], chosen: int) -> mo.Html:
     return mo.vstack(parts)
 
 
-def group_view(group: RolloutDone, index: int, chosen: int, options: dict[str, Any]) -> mo.Html:
+def group_view(groups: Sequence[RolloutDone], index: int, chosen: int, options: dict[str, Any]) -> mo.Html:
     """Return a problem with all its answers, rewards and advantages; `options` are the run's."""
+    group = groups[index]
     question = group.prompt[-1]["content"]
     rows = [
         answers.Judged(
@@ -134,7 +135,7 @@ def group_view(group: RolloutDone, index: int, chosen: int, options: dict[str, A
     ]
     called = rollouts.weighted_names(rows[0].rewards, options)
     head = text(f"""
-    ### Problem {index + 1} of step {group.step}: {label(group.task)} {group.level}
+    ### Problem {index + 1} of {len(groups)} in step {group.step}: {label(group.task)} {group.level}
 
     The reward is the sum of the columns before it, each times what stands over it. The advantage is how much
     better that is than the mean of the group{", over its spread" if options["advantage_std"] else ""}.

@@ -184,12 +184,11 @@ def weighted_names(names: Iterable[str], options: Mapping[str, Any]) -> dict[str
 
     options: those of the run, as run.json has them.
 
-    >>> weighted_names(["accuracy", "length"], {"accuracy_weight": 1.0, "length_weight": 0.1, "reward": []})
-    {'accuracy': 'right × 1', 'length': 'too long × −0.1'}
+    For instance `right × 1` and `too long × −0.1`.
     """
     weights = {name: options.get(f"{name}_weight", 1.0) for name in REWARDS}
     weights["length"] = -weights["length"]
     for spec in options.get("reward", ()):
         weights[spec] = float(spec.split(":")[2]) if spec.count(":") == 2 else 1.0
     shown = {name: f"{weights.get(name, 1.0):g}".replace("-", "−") for name in names}
-    return {name: f"{REWARDS.get(name, name)} × {weight}" for name, weight in shown.items()}
+    return {name: f"{REWARDS.get(name, name)} ×\N{NO-BREAK SPACE}{weight}" for name, weight in shown.items()}

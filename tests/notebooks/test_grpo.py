@@ -157,9 +157,9 @@ def test_pictures_of_a_run(small_base, given, by_command, own_rewards, monkeypat
     history = History.of(directory)
     groups = views.groups_of(history.rollouts(), 100)
     assert "answers right" in views.step_view(groups, 0).text
-    page = views.group_view(groups[1], 1, 2, directory.info()["options"]).text
-    assert "Problem 2 of step 3" in page
-    assert all(f">{head}<" in page for head in ("right × 1", "well built × 0.2", "too long × −0.1"))
+    page = views.group_view(groups, 1, 2, directory.info()["options"]).text
+    assert "Problem 2 of 2 in step 3" in page
+    assert all(f">{head}<" in page for head in ("right ×\xa01", "well built ×\xa00.2", "too long ×\xa0−0.1"))
     assert "word problems" in page
     assert "gsm8k" not in page
     assert f"right answer: {groups[1].gold}" in page

@@ -39,8 +39,10 @@ def test_every_control(open_notebook, arguments, tmp_path):
     assert sum(len(trace["x"]) for trace in strip["traces"][:2]) == 12
 
     for number in (1, 2):
-        page.slider("problem (0").press("ArrowRight")
-        page.until(lambda number=number: f"Problem {number} of step 1" in page.text(), "another problem")
+        field = page.page.locator("marimo-number", has_text="problem (0").locator("input")
+        field.fill(str(number))
+        field.press("Enter")
+        page.until(lambda number=number: f"Problem {number} of 3 in step 1" in page.text(), "another problem")
     page.slider("answer").press("ArrowRight")
     page.until(lambda: "Problem 2, answer 2 of step 1, token by token" in page.text(), "another answer")
     colours = page.page.locator("marimo-dropdown", has_text="colour tokens by").locator("select")
@@ -54,6 +56,8 @@ def test_every_control(open_notebook, arguments, tmp_path):
 
     page.press("Step 10")
     page.until(lambda: steps(page) == 11, "ten more")
+    page.until(lambda: "Problem 2 of 3 in step 11" in page.text(), "the table follows")
+    page.until(lambda: "Problem 2, answer 2 of step 11" in page.text(), "and so do the tokens")
     table = page.page.locator("table").first
     newest = table.inner_text()
     page.slider("step: first").press("Home")

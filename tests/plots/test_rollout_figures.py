@@ -78,9 +78,9 @@ def test_the_table_calls_rewards_as_the_curves_do():
     curves = [curve.name for curve in practice_curves([step(1, **stats)], [])["reward"]]
     options = {"accuracy_weight": 1.0, "length_weight": 0.1, "reward": ["mine:fun", "mine:less:-2"]}
     called = weighted_names(rewards, options)
-    heads = ["right × 1", "too long × −0.1", "mine:fun × 1", "mine:less:-2 × −2"]
+    heads = ["right ×\xa01", "too long ×\xa0−0.1", "mine:fun ×\xa01", "mine:less:-2 ×\xa0−2"]
     assert list(called.values()) == heads
-    assert [head.rpartition(" × ")[0] for head in heads] == curves
+    assert [head.rpartition(" ×\xa0")[0] for head in heads] == curves
     answer = Judged(parts="a", is_right=True, rewards=rewards, reward=1.0, advantage=0.0)
     page = group_html("q", "g", [answer], called=called)
     assert [page.index(f">{head}<") for head in heads] == sorted(page.index(f">{head}<") for head in heads)
