@@ -14,7 +14,7 @@ with app.setup(hide_code=True):
 
     from notebooks import eval_views as views
     from notebooks import live
-    from notebooks.layout import controls, only_changes, text
+    from notebooks.layout import controls, only_changes, ready, text
     from picochat.background import shared
     from picochat.commands.eval_tasks import EvalAll
     from picochat.data.bad_rows import BadRows
@@ -54,6 +54,8 @@ def _():
     Every score is a guess from a few problems, so each comes with its **95 % interval**: the true score, on
     all such problems there could be, mostly lies in there. Two scores with intervals that overlap widely
     may be the same.
+
+    <em class="pc-preparing">Preparing the page …</em>
     """)
     return
 
@@ -100,6 +102,7 @@ def _():
         EvalNotebook, prog="notebooks/eval.py", summary="ask models what they know, and compare them"
     )
     session = live.Session()
+    ready()
     return LIVE, options, session
 
 
@@ -585,7 +588,8 @@ def _(listened, session, watch):
 
 
 @app.cell(hide_code=True)
-def _():
+def _(session):
+    _ = session  # stands below the rest, so it comes when that does
     mo.md("""
     ## What to try next
 

@@ -13,7 +13,7 @@ with app.setup(hide_code=True):
 
     from notebooks import grpo_views as views
     from notebooks import live
-    from notebooks.layout import controls, text
+    from notebooks.layout import controls, ready, text
     from picochat.commands.grpo import Grpo
     from picochat.data.builtin.write import WorldFiles, default_world_dir
     from picochat.errors import UserError
@@ -47,6 +47,8 @@ def _():
        Those of an answer that is worse become less likely.
 
     No solution is ever shown to it. Where all answers to a problem are alike, there is nothing to learn.
+
+    <em class="pc-preparing">Preparing the page …</em>
     """)
     return
 
@@ -56,6 +58,7 @@ def _():
     LIVE = live.is_live()
     args = live.options(Grpo, prog="notebooks/grpo.py")
     session = live.Session()
+    ready()
     return LIVE, args, session
 
 

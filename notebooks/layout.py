@@ -8,6 +8,14 @@ import marimo as mo
 T = TypeVar("T")
 
 
+def ready() -> mo.Html:
+    """Return what takes the words "preparing the page" away, which stand in an element `pc-preparing`.
+
+    A cell of mere markdown is shown at once, seconds before the imports are done and a cell can run.
+    """
+    return mo.Html("<style>.pc-preparing { display: none; }</style>")
+
+
 def text(markdown: str) -> mo.Html:
     """Return markdown for a stack as one block; else each of its paragraphs is set apart like an item."""
     return mo.Html(f"<div>{mo.md(markdown).text}</div>")
