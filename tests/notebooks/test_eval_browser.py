@@ -77,6 +77,12 @@ def test_it_follows_a_run_that_trains_elsewhere(open_notebook: "OpenNotebook", t
     page.get_by_text("all that was measured").click()
     notebook.until(lambda: "lr head" in metric.inner_text(), "what else was measured")
 
+    page.set_viewport_size({"width": 800, "height": 1000})
+    box = page.get_by_text("logarithmic values").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] < 800, "what has no room begins another line"
+    page.set_viewport_size({"width": 1200, "height": 1000})
+
     # It can be paused, told to go on, and to save what it is now.
     notebook.press("Pause")
     notebook.until(lambda: training.status()["state"] == "paused", "the pause")

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,18 @@ def steps(notebook) -> int:
     """Return the longest curve of the page."""
     sizes = [len(t["x"] or []) for f in notebook.figures() for t in f["traces"] if t["name"] == "entropy"]
     return max(sizes, default=0)
+
+
+def beside_the_page(figures: list[dict[str, Any]], width: float) -> list[str]:
+    """Return the figures that reach out of the page or lie over the next one."""
+    places = [(f["left"], f["top"], f["left"] + f["width"], f["top"] + f["height"]) for f in figures]
+    out = [f["y_title"] for f, place in zip(figures, places, strict=True) if place[2] > width]
+    over = [
+        f"{a} over {b}"
+        for a, b in combinations(places, 2)
+        if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
+    ]
+    return out + over
 
 
 def test_every_control(open_notebook, arguments, tmp_path):
@@ -77,6 +91,8 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.until(lambda: "waiting for you" in page.text(), "it stops")
     directory = RunDir(tmp_path / "runs" / "grpo-1")
     page.until(lambda: steps(page) == directory.status()["step"], "all is drawn")
+    page.page.set_viewport_size({"width": 800, "height": 1000})
+    page.until(lambda: not beside_the_page(page.figures(), 800), "the figures follow the window")
     page.press("Save")
     [step] = page.until(lambda: list(directory.checkpoints()), "a checkpoint")
     page.press("Reset")
