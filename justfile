@@ -10,13 +10,13 @@ default:
 demo *options:
     python -m picochat demo {{ options }}
 
-# open a notebook: tokenizer, pretrain, sft, grpo or eval
-notebook name *options:
-    python -m marimo edit notebooks/{{ name }}.py {{ options }}
-
-# open a notebook as an app, without its code
+# open a page to learn on: tokenizer, pretrain, sft, grpo or eval (Ctrl-C ends it)
 app name *options:
     python -m marimo run notebooks/{{ name }}.py {{ options }}
+
+# open the same page with its code, to change it
+notebook name *options:
+    python -m marimo edit notebooks/{{ name }}.py {{ options }}
 
 # all notebooks with their outputs as static pages, in the folder `pages`
 notebooks-html *options:

@@ -3,8 +3,7 @@ import marimo
 __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="picochat: what does it know?")
 
-with app.setup:
-    import html
+with app.setup(hide_code=True):
     import sys
     from dataclasses import dataclass, field, replace
     from pathlib import Path
@@ -13,37 +12,52 @@ with app.setup:
     import marimo as mo
     import tyro
 
+    from notebooks import eval_views as views
     from notebooks import live
+    from notebooks.layout import controls, only_changes, ready, text
     from picochat.background import shared
     from picochat.commands.eval_tasks import EvalAll
-    from picochat.commands.runs_view import age
     from picochat.data.bad_rows import BadRows
     from picochat.engine.options import SamplingOptions
     from picochat.errors import UserError
-    from picochat.eval import compare
-    from picochat.eval import examples as browser
     from picochat.eval.live import Findings, Plan, builtin_text, measure
-    from picochat.eval.parts import text_difference
-    from picochat.eval.report import calibration_figure, score_figure, write_report
-    from picochat.eval.scores import ModelScores, short_names
-    from picochat.plots import comparison, tables
-    from picochat.plots.curves import Curve, loss_figure
-    from picochat.plots.samples import sample_html
-    from picochat.plots.scores import Point
-    from picochat.train.run_dir import find_run, list_runs, resolve_checkpoint
-    from picochat.train.watch import Watch, WatchedRun
+    from picochat.eval.scores import short_names
+    from picochat.plots import watched
+    from picochat.tasks.registry import LABELS
+    from picochat.train.run_dir import find_run, list_runs
+    from picochat.train.watch import Watch
 
     BITS = "bits per byte"
     TASKS = {
         BITS: "how well it predicts text that it never saw",
-        "arc": "multiple choice",
-        "gsm8k": "word problems",
+        "arc": "a question with some answers to choose from",
+        "gsm8k": "sums told as a story",
         "tools": "sums for the calculator",
-        "qa": "plain questions",
-        "mmlu": "multiple choice of many subjects; name files below",
+        "qa": "facts that it read of, asked for by name",
+        "mmlu": "name files below",
     }
-    PER_PAGE = 5
-    NOT_YET = "*Nothing measured yet: press **Measure** above.*"
+    ASKED = {
+        f"{LABELS[name]} ({name}): {about}" if name in LABELS else f"{name}: {about}": name
+        for name, about in TASKS.items()
+    }
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    # What does it know?
+
+    A loss says how well a model predicts text. It does not say what the model can *do*. Here you ask it:
+    facts that it read about but was never asked, sums with numbers it never saw, choices. And you watch
+    runs while they train, in this window or anywhere else on this machine.
+
+    Every score is a guess from a few problems, so each comes with its **95 % interval**: the true score, on
+    all such problems there could be, mostly lies in there. Two scores with intervals that overlap widely
+    may be the same.
+
+    <em class="pc-preparing">Preparing the page …</em>
+    """)
+    return
 
 
 @app.class_definition
@@ -81,22 +95,6 @@ def newest_runs(folder: Path, count: int = 2) -> tuple[str, ...]:
     return tuple(run.name for run in runs[-count:])
 
 
-@app.cell(hide_code=True)
-def _():
-    mo.md("""
-    # What does it know?
-
-    A loss says how well a model predicts text. It does not say what the model can *do*. Here you ask it:
-    facts that it read about but was never asked, sums with numbers it never saw, choices. And you watch
-    runs while they train, in this window or anywhere else on this machine.
-
-    Every score is a guess from a few problems, so each comes with its **95 % interval**: the true score, on
-    all such problems there could be, mostly lies in there. Two scores with intervals that overlap widely
-    may be the same.
-    """)
-    return
-
-
 @app.cell
 def _():
     LIVE = live.is_live()
@@ -104,6 +102,7 @@ def _():
         EvalNotebook, prog="notebooks/eval.py", summary="ask models what they know, and compare them"
     )
     session = live.Session()
+    ready()
     return LIVE, options, session
 
 
@@ -111,7 +110,7 @@ def _():
 def _(LIVE, options):
     no_runs = (
         f"There is no run with a checkpoint in {options.runs_dir} yet. Train a model first: "
-        "notebooks/pretrain.py does it in a page, `picochat demo` goes the whole way from text to a chat. "
+        "`just app pretrain` does it in a page, `picochat demo` goes the whole way from text to a chat. "
         "Then come back. (Runs of another folder: --runs-dir FOLDER.)"
     )
     if not options.load and not LIVE and not mo.running_in_notebook():
@@ -165,7 +164,7 @@ def _(known, no_runs, options):
     )
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 1. Choose models
 
             A checkpoint is a model as it was after some steps: `demo@500` is the run *demo* after 500.
@@ -181,8 +180,8 @@ def _(known, no_runs, options):
 @app.cell(hide_code=True)
 def _(options):
     tasks = mo.ui.multiselect(
-        options={f"{name}: {about}": name for name, about in TASKS.items()},
-        value=[f"{name}: {about}" for name, about in TASKS.items() if name != "mmlu" or options.mmlu],
+        options=ASKED,
+        value=[said for said, name in ASKED.items() if name != "mmlu" or options.mmlu],
         label="what to ask",
         full_width=True,
     )
@@ -208,7 +207,7 @@ def _(options):
             name: mo.ui.text(
                 value=", ".join(getattr(options, name, ())),
                 placeholder="none" if name == "mmlu" else "the built-in world's",
-                label=name,
+                label=f"{LABELS[name]} ({name})" if name in LABELS else f"{name} (.txt, .jsonl, .parquet)",
                 full_width=True,
             )
             for name in TASKS
@@ -216,24 +215,24 @@ def _(options):
     )
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 2. Ask them
 
             The built-in world keeps problems back that no training file holds. Few problems are quick and
             tell little; more make the intervals narrow.
             """),
             tasks,
-            mo.hstack([max_problems, max_tokens], justify="start", gap=2),
+            controls(max_problems, max_tokens),
             mo.accordion(
                 {
                     "More settings": mo.vstack(
                         [
-                            mo.md("""
+                            text("""
                             Several answers per problem need a temperature over 0; they show how often one
                             of them is right (*pass@k*). Choices are scored by the likeliest **letter**, by
                             the likeliest **text** of a choice, or by what the model **writes**.
                             """),
-                            mo.hstack([num_samples, temperature, scoring], justify="start", gap=2),
+                            controls(num_samples, temperature, scoring),
                         ]
                     ),
                     "Your own files": mo.vstack(
@@ -308,79 +307,63 @@ def _(
     return (begin,)
 
 
+@app.cell
+def _(work):
+    # What can be pressed follows what is going on: the views below see every change, and tell.
+    get_measuring, set_measuring = mo.state(work.state == "working")
+    tell_measuring = only_changes(set_measuring, work.state == "working")
+    get_states, set_states = mo.state({})
+    tell_states = only_changes(set_states, {})
+    return get_measuring, get_states, tell_measuring, tell_states
+
+
 @app.cell(hide_code=True)
-def _(begin, work):
-    measure_button = mo.ui.button(label="Measure", kind="success", on_change=begin)
-    stop_button = mo.ui.button(label="Stop", kind="warn", on_change=lambda _: work.stop())
-    mo.hstack([measure_button, stop_button], justify="start")
+def _(begin, get_measuring, work):
+    measure_button = mo.ui.button(label="Measure", kind="success", on_change=begin, disabled=get_measuring())
+    stop_button = mo.ui.button(
+        label="Stop", kind="warn", on_change=lambda _: work.stop(), disabled=not get_measuring()
+    )
+    controls(measure_button, stop_button)
     return measure_button, stop_button
 
 
 @app.cell
-def _(batch_findings, session, work):
+def _(batch_findings, session, tell_measuring, work):
     def found() -> Findings:
         """Return what is known so far."""
         return batch_findings or work.value or Findings(texts={})
 
-    live.view(lambda: progress_note(found(), work), work, session, every=0.3)
+    def _draw():
+        tell_measuring(work.state == "working")
+        return views.progress_note(found(), work)
+
+    live.view(_draw, work, session, every=0.3)
     return (found,)
-
-
-@app.function
-def progress_note(found: Findings, work) -> mo.Html:
-    """Return how far the measuring is."""
-    if work.state == "failed":
-        return live.trouble(work.error)
-    if not found.models and work.state == "idle":
-        return mo.md(NOT_YET)
-    doing = found.doing or "measured"
-    if work.state == "stopped":
-        doing = "stopped; what was measured stays"
-    share = found.done / max(found.total, 1)
-    count = f" ({found.done} of {found.total} problems and documents)" if found.total else ""
-    return mo.vstack([mo.Html(f"<p>{html.escape(doing + count)}</p>"), mo.Html(tables.bar_html(share))])
 
 
 @app.cell(hide_code=True)
 def _():
     with_ways = mo.ui.checkbox(label="also how it got there: thoughts, calls of the calculator, endings")
-    mo.vstack([mo.md("## 3. The scores"), with_ways])
+    mo.vstack(
+        [
+            text("""
+            ## 3. The scores
+
+            Each point is a share of right answers with its interval. A short grey line is **chance**: what
+            guessing would score. An answer is right by what it says in the end, whatever the way there, luck
+            included: the number behind `####`; the chosen letter; of plain questions the name, in small or
+            capital letters and within a sentence too.
+            """),
+            with_ways,
+        ]
+    )
     return (with_ways,)
 
 
 @app.cell
 def _(found, session, with_ways, work):
-    live.view(lambda: scores_view(found(), with_ways.value), work, session, every=0.5)
+    live.view(lambda: views.scores_view(found(), with_ways.value), work, session, every=0.5)
     return
-
-
-@app.function
-def scores_view(found: Findings, with_ways: bool) -> mo.Html:
-    """Return all scores as a figure and a table."""
-    models = [model for model in found.models if model.tasks]
-    parts = []
-    if models:
-        head = ["percent [95 % interval]", *(model.name for model in models)]
-        rows = compare.score_rows(models, with_ways=with_ways)
-        parts += [score_figure(models), mo.Html(tables.table_html(head, rows))]
-    if found.texts:
-        points = {
-            name: Point(
-                value=score.bpb,
-                low=score.interval.low,
-                high=score.interval.high,
-                num_problems=len(score.parts),
-            )
-            for name, score in found.texts.items()
-        }
-        parts += [
-            mo.md("""
-            **Bits per byte**: how many bits the model needs for each byte of a text it never saw, if it is
-            used to compress it. Unlike the loss per token it can be compared between tokenizers.
-            """),
-            comparison.bits_figure(points),
-        ]
-    return mo.vstack(parts or [mo.md(NOT_YET)])
 
 
 @app.cell(hide_code=True)
@@ -394,7 +377,7 @@ def _(batch_findings, checkpoints, elsewhere):
     second = mo.ui.dropdown(_names, value=_names[-1] if _names else None, label="to")
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 4. Where two of them differ
 
             Two models asked the same problems can be compared problem by problem. That tells more than two
@@ -409,54 +392,14 @@ def _(batch_findings, checkpoints, elsewhere):
 
 @app.cell
 def _(first, found, second, session, work):
-    live.view(lambda: difference_view(found(), first.value, second.value), work, session, every=0.5)
+    live.view(lambda: views.difference_view(found(), first.value, second.value), work, session, every=0.5)
     return
-
-
-@app.function
-def pick(found: Findings, *names: str | None) -> list[ModelScores]:
-    """Return the models of these names that have scores, each once."""
-    by_name = {model.name: model for model in found.models if model.tasks}
-    return [by_name[name] for name in dict.fromkeys(names) if name in by_name]
-
-
-@app.function
-def difference_view(found: Findings, first: str | None, second: str | None) -> mo.Html:
-    """Return what changed from one model to another."""
-    pair = pick(found, first, second)
-    if len(pair) < 2:
-        return mo.md("*Choose two models that were measured.*")
-    parts: list[object] = [
-        comparison.agreement_figure(
-            compare.agreements(*pair),
-            first=pair[0].name,
-            second=pair[1].name,
-            title="Who does which problems",
-        ),
-        comparison.difference_figure(compare.differences(*pair), title=f"{pair[1].name} less {pair[0].name}"),
-    ]
-    if first in found.texts and second in found.texts:
-        value, (low, high) = text_difference(found.texts[first], found.texts[second])
-        verdict = "no clear difference" if low <= 0 <= high else "better" if value < 0 else "worse"
-        parts.append(mo.md(f"Bits per byte: **{value:+.3f}** [{low:+.3f}, {high:+.3f}], that is {verdict}."))
-    return mo.vstack(parts)
 
 
 @app.cell
 def _(found, session, work):
-    live.view(lambda: trend_view(found()), work, session, every=0.5)
+    live.view(lambda: views.trend_view(found()), work, session, every=0.5)
     return
-
-
-@app.function
-def trend_view(found: Findings) -> mo.Html:
-    """Return the scores over the steps of a run of which several checkpoints were measured."""
-    runs = compare.trends(found.models)
-    if not runs:
-        return mo.md(
-            "*Choose several checkpoints of one run to see here how its scores grow over its training.*"
-        )
-    return mo.as_html(comparison.trend_figure(runs, title="Scores over training"))
 
 
 @app.cell(hide_code=True)
@@ -472,36 +415,27 @@ def _():
 
 @app.cell
 def _(found, session, work):
-    live.view(lambda: calibration_view(found()), work, session, every=0.5)
+    live.view(lambda: views.calibration_view(found()), work, session, every=0.5)
     return
-
-
-@app.function
-def calibration_view(found: Findings) -> mo.Html:
-    """Return how right the models are at which confidence, for each task that shows confidence."""
-    parts = []
-    for task in dict.fromkeys(task for model in found.models for task in model.tasks):
-        figure = calibration_figure([model for model in found.models if task in model.tasks], task)
-        if figure is not None:
-            parts += [mo.md(f"**{task}**"), figure]
-    return mo.vstack(parts) if parts else mo.md("*Needs multiple choice, scored by letter or text.*")
 
 
 @app.cell(hide_code=True)
 def _():
-    browsed = mo.ui.dropdown([name for name in TASKS if name != BITS], value="gsm8k", label="task")
+    browsed = mo.ui.dropdown(
+        {said: name for name, said in LABELS.items()}, value=LABELS["gsm8k"], label="task"
+    )
     kind = mo.ui.radio(["all", "right", "wrong", "changed"], value="all", inline=True, label="show")
-    containing = mo.ui.text(placeholder="any text", label="holding", debounce=300)
+    containing = mo.ui.text(placeholder="any text", label="that hold the text", debounce=300)
     page = mo.ui.number(1, 1000, value=1, label="page")
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 6. Problem by problem
 
             What exactly did it say? *Right* and *wrong*: all models are. *Changed*: they differ. The models
             are the two chosen in part 4.
             """),
-            mo.hstack([browsed, kind, containing, page], justify="start", gap=1.5),
+            controls(browsed, kind, containing, page),
         ]
     )
     return browsed, containing, kind, page
@@ -510,30 +444,11 @@ def _():
 @app.cell
 def _(browsed, containing, first, found, kind, page, second, session, work):
     def _draw():
-        models = pick(found(), first.value, second.value)
-        return examples_view(models, browsed.value, kind.value, containing.value, int(page.value or 1))
+        models = views.pick(found(), first.value, second.value)
+        return views.examples_view(models, browsed.value, kind.value, containing.value, int(page.value or 1))
 
     live.view(_draw, work, session, every=1.0)
     return
-
-
-@app.function
-def examples_view(
-    models: list[ModelScores], task: str, kind: browser.Kind, containing: str, page: int
-) -> mo.Html:
-    """Return a page of single problems."""
-    models = [model for model in models if task in model.tasks]
-    if not models:
-        return mo.md(f"*No {task} problem was asked yet.*")
-    scores = [model.tasks[task] for model in models]
-    found = browser.choose(scores, kind, containing=containing, page=page, per_page=PER_PAGE)
-    pages = -(-found.total // PER_PAGE)
-    return mo.vstack(
-        [
-            mo.md(f"{found.total} problems, page {page} of {pages}." if found.total else "No such problem."),
-            mo.Html(browser.STYLE + browser.examples_html(models, task, found.indices)),
-        ]
-    )
 
 
 @app.cell(hide_code=True)
@@ -553,25 +468,16 @@ def _():
 def _(found, report_button, report_path, runs_dir, work):
     _said = mo.md("")
     if report_button.value:
-        if work.state == "working" or not pick(found(), *(model.name for model in found().models)):
+        if work.state == "working" or not views.pick(found(), *(model.name for model in found().models)):
             _said = mo.callout(mo.md("Measure first, to the end."), kind="warn")
         else:
             try:
-                write_page(found(), Path(report_path.value), Path(runs_dir.value))
+                views.write_page(found(), Path(report_path.value), Path(runs_dir.value))
                 _said = mo.callout(mo.md(f"Wrote `{report_path.value}`."), kind="success")
             except (OSError, UserError) as _error:
                 _said = mo.callout(mo.plain_text(str(_error)), kind="danger")
     mo.vstack([_said])
     return
-
-
-@app.function
-def write_page(found: Findings, path: Path, runs_dir: Path) -> None:
-    """Write all that was found to an HTML file."""
-    tasks = found.models[0].tasks.keys()
-    models = [model for model in found.models if model.tasks.keys() == tasks]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_report(models, [resolve_checkpoint(model.spec, runs_dir) for model in models], path)
 
 
 @app.cell(hide_code=True)
@@ -586,11 +492,12 @@ def _(runs):
     )
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 7. Watch runs while they train
 
             A run may train in a terminal, in another notebook, on several processes: everything it says
-            stands in its folder. Runs that are training are chosen already, and this page follows them.
+            stands in its folder. Runs that are training are chosen already, and this page follows them. Each
+            stage has a picture of its own, for its numbers mean something else.
             """),
             followed,
         ]
@@ -605,26 +512,29 @@ def _(followed, runs_dir):
 
 
 @app.cell(hide_code=True)
-def _(followed, watch):
-    _usual = ["loss", "held-out bpb", "held-out val_loss", "grad norm", "tokens per second"]
-    _found = [name for run in watch.runs for name in run.metrics()]
-    metric = mo.ui.dropdown(list(dict.fromkeys(_usual + _found)), value="loss", label="curve")
+def _():
     smoothing = mo.ui.slider(
         steps=[1, 5, 10, 20, 50, 100, 200], value=20, label="mean over steps", show_value=True
     )
     log_x = mo.ui.checkbox(label="logarithmic steps")
     log_y = mo.ui.checkbox(label="logarithmic values")
-    listened = mo.ui.dropdown(
-        list(followed.value), value=followed.value[-1] if followed.value else None, label="run"
-    )
-    mo.hstack([metric, smoothing, log_x, log_y], justify="start", gap=1.5)
-    return listened, log_x, log_y, metric, smoothing
+    more = mo.ui.checkbox(label="all that was measured, by its name in metrics.jsonl")
+    return log_x, log_y, more, smoothing
+
+
+@app.cell(hide_code=True)
+def _(log_x, log_y, more, smoothing, watch):
+    _found = [name for run in watch.runs for name in run.metrics()]
+    metric = mo.ui.dropdown(watched.choices(_found, more=more.value), value="loss", label="curve")
+    controls(metric, more, smoothing, log_x, log_y)
+    return (metric,)
 
 
 @app.cell
-def _(log_x, log_y, metric, session, smoothing, watch):
+def _(log_x, log_y, metric, session, smoothing, tell_states, watch):
     def _draw():
-        return curves_view(
+        tell_states({run.name: run.status["state"] for run in watch.runs})
+        return views.curves_view(
             watch, metric.value, smooth_over=smoothing.value, log_x=log_x.value, log_y=log_y.value
         )
 
@@ -632,75 +542,54 @@ def _(log_x, log_y, metric, session, smoothing, watch):
     return
 
 
-@app.function
-def curves_view(watch: Watch, metric: str, *, smooth_over: int, log_x: bool, log_y: bool) -> mo.Html:
-    """Return a metric of the runs over the steps, and where each run stands."""
-    if not watch.runs:
-        return mo.md("*Choose a run.*")
-    curves = []
-    for place, run in enumerate(watch.runs):
-        steps, values = run.curve(metric)
-        if len(steps):
-            curve = Curve(name=run.name, steps=steps.tolist(), values=values.tolist(), series=place)
-            curves.append(curve)
-    figure = loss_figure(curves, smooth_over=smooth_over, y_title=metric, log_x=log_x, log_y=log_y)
-    return mo.vstack([figure, runs_table(watch.runs)])
-
-
-@app.function
-def runs_table(runs: list[WatchedRun]) -> mo.Html:
-    """Return where each run stands."""
-    rows = []
-    for run in runs:
-        steps = run.status.get("steps", run.info["options"].get("steps", "?"))
-        cells = [run.info["stage"], run.status["state"], f"{run.status['step']} / {steps}"]
-        for name in ("loss", "held-out bpb", "held-out val_loss", "tokens per second"):
-            values = run.curve(name)[1]
-            form = ",.0f" if name == "tokens per second" else ".3f"
-            cells.append(format(values[-1], form) if len(values) else "")
-        cells.append("" if run.seconds_left is None else age(run.seconds_left))
-        rows.append((run.name, cells))
-    head = ["run", "stage", "state", "step", "loss", "held-out bpb", "held-out loss", "tokens/s", "left"]
-    return mo.Html(tables.table_html(head, rows))
-
-
 @app.cell(hide_code=True)
-def _(listened, runs_dir):
-    def _send(command):
-        if listened.value is not None:
-            find_run(listened.value, Path(runs_dir.value)).send(command)
-
-    pause_button = mo.ui.button(label="Pause", on_change=lambda _, send=_send: send("pause"))
-    resume_button = mo.ui.button(label="Go on", on_change=lambda _, send=_send: send("resume"))
-    save_button = mo.ui.button(label="Save a checkpoint", on_change=lambda _, send=_send: send("checkpoint"))
+def _(followed):
+    listened = mo.ui.dropdown(
+        list(followed.value), value=followed.value[-1] if followed.value else None, label="run"
+    )
     mo.vstack(
         [
-            mo.md("""
+            text("""
             **What it writes.** Now and then a run lets its model go on with the same few beginnings. The
             buttons ask the process that trains the run; it answers within one step. A checkpoint saved now
             can be measured above (*Look again* finds it).
             """),
-            mo.hstack([listened, pause_button, resume_button, save_button], justify="start"),
+            listened,
         ]
     )
+    return (listened,)
+
+
+@app.cell(hide_code=True)
+def _(get_states, listened, runs_dir):
+    def _send(command):
+        find_run(listened.value, Path(runs_dir.value)).send(command)
+
+    _can, _why_not = views.what_can_be_asked(get_states(), listened.value)
+    pause_button = mo.ui.button(
+        label="Pause", on_change=lambda _, send=_send: send("pause"), disabled=not _can["pause"]
+    )
+    resume_button = mo.ui.button(
+        label="Go on", on_change=lambda _, send=_send: send("resume"), disabled=not _can["resume"]
+    )
+    save_button = mo.ui.button(
+        label="Save a checkpoint",
+        on_change=lambda _, send=_send: send("checkpoint"),
+        disabled=not _can["checkpoint"],
+    )
+    controls(pause_button, resume_button, save_button, mo.md(_why_not))
     return pause_button, resume_button, save_button
 
 
 @app.cell
 def _(listened, session, watch):
-    live.view(lambda: samples_view(watch, listened.value), watch, session, every=1.0)
+    live.view(lambda: views.samples_view(watch, listened.value), watch, session, every=1.0)
     return
 
 
-@app.function
-def samples_view(watch: Watch, name: str | None) -> mo.Html:
-    """Return what a run wrote, the newest first."""
-    samples = [sample for run in watch.runs if run.name == name for sample in run.samples()]
-    return mo.Html(sample_html(samples)) if samples else mo.md("*No sample yet.*")
-
-
 @app.cell(hide_code=True)
-def _():
+def _(session):
+    _ = session  # stands below the rest, so it comes when that does
     mo.md("""
     ## What to try next
 
@@ -709,6 +598,9 @@ def _():
     - Look for a problem that fine-tuning *lost*: part 6, *changed*.
     - Give the models your own problems, in the formats that `picochat eval gsm8k --help` and its relatives
       name.
+    - **And now talk with it**, in another terminal (this one serves the page until Ctrl-C):
+      `picochat chat --load RUN`, with the name of a run that was fine-tuned or practised. The workbench,
+      `picochat workbench --load RUN`, shows every token with those it competed with.
 
     The same as a batch: `python notebooks/eval.py -- --load RUN --html report.html`. The options are those of
     `picochat eval all`.

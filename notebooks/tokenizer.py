@@ -3,16 +3,17 @@ import marimo
 __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="picochat: the tokenizer")
 
-with app.setup:
+with app.setup(hide_code=True):
     import sys
     from collections import Counter
     from dataclasses import dataclass, replace
     from pathlib import Path
 
     import marimo as mo
-    import numpy as np
 
     from notebooks import live
+    from notebooks import tokenizer_views as views
+    from notebooks.layout import controls, grid, ready, text
     from picochat.background import Background
     from picochat.commands.tokenizer import TrainTokenizer, find_tokenizer
     from picochat.errors import UserError
@@ -21,32 +22,9 @@ with app.setup:
     from picochat.tokenizer.conversation import Message, Part, render_conversation
     from picochat.tokenizer.examples import HARD_CASES, KINDS, PLAYGROUND
     from picochat.tokenizer.steps import bytes_per_token, steps
-    from picochat.tokenizer.study import ancestry, differing, token_counts, unused_tokens
-    from picochat.tokenizer.train import Lesson, count_pieces
+    from picochat.tokenizer.study import ancestry, token_counts, unused_tokens
+    from picochat.tokenizer.train import count_pieces
     from picochat.tokenizer.vocabulary import MIN_VOCAB_SIZE, NUM_BYTES, check_vocab_size
-
-
-@app.class_definition
-@dataclass(frozen=True, kw_only=True)
-class TokenizerOptions(TrainTokenizer):
-    """Learn a vocabulary from text, and look into it."""
-
-    out: Path = Path("tok")
-    """Folder for tokenizer.json; it is made if it is missing."""
-
-    def __post_init__(self) -> None:
-        check_vocab_size(self.vocab_size)
-
-
-@app.class_definition
-@dataclass(frozen=True, kw_only=True)
-class Learning:
-    """How far the learning is."""
-
-    stage: str = "reading"
-    done: int = 0
-    total: int | None = None
-    lesson: Lesson | None = None
 
 
 @app.cell(hide_code=True)
@@ -61,8 +39,22 @@ def _():
     looks again. That one step, repeated, is the whole method. It is called *byte-pair encoding*.
 
     Everything on this page is learned while you watch. Move the sliders, type your own text.
+
+    <em class="pc-preparing">Preparing the page …</em>
     """)
     return
+
+
+@app.class_definition
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOptions(TrainTokenizer):
+    """Learn a vocabulary from text, and look into it."""
+
+    out: Path = Path("tok")
+    """Folder for tokenizer.json; it is made if it is missing."""
+
+    def __post_init__(self) -> None:
+        check_vocab_size(self.vocab_size)
 
 
 @app.cell
@@ -74,47 +66,53 @@ def _():
         summary="learn a vocabulary from text, and look into it",
     )
     session = live.Session()
+    ready()
     return LIVE, options, session
 
 
 @app.cell(hide_code=True)
 def _(options):
-    source = (
-        mo.md("""
-        ## 1. Learn a vocabulary
-
-        As it is, it learns from picochat's built-in world: short stories, sums and questions, written by a
-        program. To learn from your own text, name files or folders (txt, jsonl, parquet), with a comma
-        between.
-
-        {data}
-
-        {vocab_size} {column}
-        """)
-        .batch(
-            data=mo.ui.text(
-                value=", ".join(options.data), placeholder="the built-in world", label="text", full_width=True
+    source = mo.ui.dictionary(
+        {
+            "data": mo.ui.text(
+                value=", ".join(options.data),
+                placeholder="the built-in world",
+                label="text: files of the kinds .txt, .jsonl and .parquet",
+                full_width=True,
             ),
-            vocab_size=mo.ui.number(
+            "vocab_size": mo.ui.number(
                 start=MIN_VOCAB_SIZE, stop=1 << 17, value=options.vocab_size, label="ids at most"
             ),
-            column=mo.ui.text(value=options.column, label="column or field with the text"),
-        )
-        .form(submit_button_label="Learn")
+            "column": mo.ui.text(value=options.column, label="column or field with the text"),
+        }
     )
-    mo.vstack([source])
-    return (source,)
+    # Not a form: its frame says that something is still to be done.
+    learn = mo.ui.button(label="Learn again", value=None, on_click=lambda _: dict(source.value))
+    _from = "picochat's built-in world: short stories, sums and questions, written by a program"
+    mo.vstack(
+        [
+            text(f"""
+            ## 1. Learn a vocabulary
+
+            The page learns by itself, from {"the files below" if options.data else _from}. To learn from
+            other text, name files or folders, with a comma between, and press the button.
+            """),
+            source["data"],
+            controls(source["vocab_size"], source["column"], learn),
+        ]
+    )
+    return learn, source
 
 
 @app.cell
-def _(options, source):
+def _(learn, options):
     chosen = options
-    if source.value is not None:
+    if learn.value is not None:
         chosen = replace(
             options,
-            data=tuple(part.strip() for part in source.value["data"].split(",") if part.strip()),
-            vocab_size=int(source.value["vocab_size"]),
-            column=source.value["column"],
+            data=tuple(part.strip() for part in learn.value["data"].split(",") if part.strip()),
+            vocab_size=int(learn.value["vocab_size"]),
+            column=learn.value["column"],
         )
     return (chosen,)
 
@@ -129,7 +127,7 @@ def _():
 @app.cell
 def _(LIVE, chosen, learning):
     def _learn(publish):
-        seen = Learning()
+        seen = views.Learning()
 
         def told(stage, done, total):
             nonlocal seen
@@ -137,7 +135,7 @@ def _(LIVE, chosen, learning):
             publish(seen)
 
         lesson, _ = chosen.learn(progress=told)
-        publish(Learning(stage="done", lesson=lesson))
+        publish(views.Learning(stage="done", lesson=lesson))
 
     batch_lesson = None
     if LIVE:
@@ -154,69 +152,42 @@ def _(LIVE, chosen, learning):
 @app.cell
 def _(batch_lesson, learning, session, set_lesson):
     def _draw():
-        now = Learning(stage="done", lesson=batch_lesson) if batch_lesson else learning.value or Learning()
+        now = (
+            views.Learning(stage="done", lesson=batch_lesson)
+            if batch_lesson
+            else learning.value or views.Learning()
+        )
         if learning.state == "failed":
             return live.trouble(learning.error)
         if now.lesson is None:
-            return learning_note(now)
+            return views.learning_note(now)
         if batch_lesson is None:
             set_lesson(now.lesson)
-        return learned_note(now.lesson)
+        return views.learned_note(now.lesson)
 
     live.view(_draw, learning, session, every=0.2)
     return
 
 
-@app.function
-def learning_note(now: Learning) -> mo.Html:
-    """Return what is being done."""
-    if now.stage == "reading":
-        return mo.md(f"Cutting the text into words and signs: **{now.done:,} characters** so far ...")
-    return mo.md(f"Learning merges: **{now.done:,}** of {now.total:,} ...")
-
-
-@app.function
-def learned_note(lesson: Lesson) -> mo.Html:
-    """Return what came out."""
-    return mo.hstack(
-        [
-            mo.stat(f"{lesson.characters:,}", label="characters read"),
-            mo.stat(f"{lesson.documents:,}", label="documents"),
-            mo.stat(f"{len(lesson.counts):,}", label="different words and signs"),
-            mo.stat(f"{len(lesson.merges):,}", label="merges learned"),
-        ],
-        widths="equal",
-    )
-
-
 @app.cell(hide_code=True)
 def _(batch_lesson, get_lesson):
     lesson = batch_lesson or get_lesson()
-    mo.stop(lesson is None)
-    sizes = vocabulary_sizes(lesson)
+    mo.stop(lesson is None, mo.md("*The rest of the page is drawn as soon as the vocabulary is learned.*"))
+    sizes = views.vocabulary_sizes(lesson)
     size = mo.ui.slider(
         steps=sizes, value=sizes[-1], label="ids in the vocabulary", show_value=True, full_width=True
     )
     mo.vstack(
         [
-            mo.md("""
-            ### How large?
-
-            The method is greedy, so a small vocabulary is the beginning of a large one. Drag: everything
-            below follows. At the left end there are only the 256 bytes and 16 *special* tokens.
+            text("""
+            **How large a vocabulary?** Each merge is one id more. The method is greedy, so a small vocabulary
+            is the beginning of a large one. Drag: everything below follows. At the left end there are only
+            the 256 bytes and 16 *special* tokens.
             """),
             size,
         ]
     )
     return lesson, size, sizes
-
-
-@app.function
-def vocabulary_sizes(lesson: Lesson) -> list[int]:
-    """Return the sizes that the slider offers: dense where each merge counts most."""
-    count = len(lesson.merges)
-    steps = np.unique(np.geomspace(1, count + 1, 80).round().astype(int)) - 1 if count else np.zeros(1, int)
-    return [int(MIN_VOCAB_SIZE + step) for step in steps]
 
 
 @app.cell
@@ -227,70 +198,62 @@ def _(lesson, size):
 
 @app.cell(hide_code=True)
 def _():
-    text = mo.ui.text_area(value=PLAYGROUND, rows=3, full_width=True, debounce=200)
+    sample = mo.ui.text_area(value=PLAYGROUND, rows=3, full_width=True, debounce=200)
     with_ids = mo.ui.checkbox(label="show the ids")
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 2. Your text as tokens
 
             Each box is one token: one number for the model. `·` is a space, `↵` a line end. A box with
             two-digit codes holds bytes that are a part of a character only. Put the mouse on a token to see
             what it is.
             """),
-            text,
+            sample,
             with_ids,
         ]
     )
-    return text, with_ids
+    return sample, with_ids
 
 
 @app.cell(hide_code=True)
-def _(text, tokenizer, with_ids):
-    _ids = tokenizer.encode(text.value)
-    _num_bytes = len(text.value.encode(errors="replace"))
+def _(sample, tokenizer, with_ids):
+    _ids = tokenizer.encode(sample.value)
+    _num_bytes = len(sample.value.encode(errors="replace"))
     mo.vstack(
         [
-            mo.hstack(
-                [
-                    mo.stat(f"{_num_bytes:,}", label="bytes"),
-                    mo.stat(f"{len(_ids):,}", label="tokens"),
-                    mo.stat(f"{_num_bytes / max(len(_ids), 1):.2f}", label="bytes per token"),
-                    mo.stat(f"{len(set(_ids)):,}", label="different tokens"),
-                ],
-                widths="equal",
+            grid(
+                mo.stat(f"{_num_bytes:,}", label="bytes"),
+                mo.stat(f"{len(_ids):,}", label="tokens"),
+                mo.stat(f"{_num_bytes / max(len(_ids), 1):.2f}", label="bytes per token"),
+                mo.stat(f"{len(set(_ids)):,}", label="different tokens"),
+                least="8rem",
             ),
-            tokens_of(tokenizer, _ids, with_ids=with_ids.value),
+            views.tokens_of(tokenizer, _ids, with_ids=with_ids.value),
         ]
     )
     return
 
 
-@app.function
-def tokens_of(tokenizer, ids, *, ringed=(), with_ids=False) -> mo.Html:
-    """Return tokens as coloured boxes."""
-    spans = token_view.spans(tokenizer, ids, ringed=ringed)
-    return mo.Html(token_view.STYLE + token_view.tokens_html(spans, with_ids=with_ids))
-
-
 @app.cell(hide_code=True)
-def _(text, tokenizer):
-    trail = steps(text.value[:2000], tokenizer.merges)
+def _(sample, tokenizer):
+    trail = steps(sample.value[:2000], tokenizer.merges)
     made = mo.ui.slider(
         0,
         len(trail) - 1,
         value=min(len(trail) // 3, len(trail) - 1),
-        label="merges made",
+        label="merges made in this text",
         show_value=True,
         full_width=True,
     )
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 3. How it gets there, merge by merge
 
-            To encode a text, the merges are made in the order they were learned. Drag from the left, where
-            there are only bytes. The pair that comes next is ringed.
+            To encode a text, the merges are made in the order they were learned. Those whose pair the text
+            does not hold change nothing and are left out here. Drag from the left, where there are only
+            bytes. The pair that comes next is ringed.
             """),
             made,
         ]
@@ -302,21 +265,8 @@ def _(text, tokenizer):
 def _(lesson, made, tokenizer, trail):
     _step = trail[made.value]
     _ringed = {place + side for place in _step.places for side in (0, 1)}
-    if _step.rank is None:
-        _note = "No merge is left that changes this text. These are its tokens."
-    else:
-        _merge = lesson.merges[_step.rank]
-        _left, _right, _new = (
-            f"`{token_view.visible(tokenizer.token_bytes(id))}`"
-            for id in (_merge.left, _merge.right, NUM_BYTES + _step.rank)
-        )
-        _times = "once" if len(_step.places) == 1 else f"{len(_step.places)} times"
-        _note = (
-            f"Next: merge {_step.rank + 1:,} joins {_left} and {_right} to {_new}, "
-            f"id {NUM_BYTES + _step.rank}; here {_times}. In the text it learned from "
-            f"they stood side by side **{_merge.count:,} times**."
-        )
-    mo.vstack([mo.md(_note), tokens_of(tokenizer, _step.ids, ringed=_ringed)])
+    _note = views.next_merge(lesson, tokenizer, trail, made.value)
+    mo.vstack([mo.md(_note), views.tokens_of(tokenizer, _step.ids, ringed=_ringed)])
     return
 
 
@@ -364,7 +314,7 @@ def _(lesson):
     common = Counter(dict(lesson.counts.most_common(20_000)))
     _merges = [(merge.left, merge.right) for merge in lesson.merges]
     ratios = {"the text it learned from": bytes_per_token(common, _merges)}
-    ratios |= {kind: bytes_per_token(count_pieces([sample]), _merges) for kind, sample in KINDS.items()}
+    ratios |= {kind: bytes_per_token(count_pieces([some]), _merges) for kind, some in KINDS.items()}
     return common, ratios
 
 
@@ -373,7 +323,7 @@ def _(ratios, size):
     _sizes = [MIN_VOCAB_SIZE + step for step in range(len(ratios["the text it learned from"]))]
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 4. What a larger vocabulary buys
 
             More bytes per token mean shorter lists of numbers: the model sees more text at once and needs
@@ -404,21 +354,18 @@ def _(common, tokenizer):
         _note += f" The first {len(_shown)}:"
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 5. How often are they used?
 
             A few tokens do most of the work. On logarithmic axes the counts of a language fall in nearly a
             straight line (*Zipf's law*); in a small world the line ends early.
             """),
-            mo.hstack(
-                [
-                    plots.frequency_figure(tokenizer, uses_V, title="How often each token occurs"),
-                    plots.length_figure(tokenizer, uses_V, title="How long tokens are"),
-                ],
-                widths="equal",
+            grid(
+                plots.frequency_figure(tokenizer, uses_V, title="How often each token occurs"),
+                plots.length_figure(tokenizer, uses_V, title="How long tokens are"),
             ),
             mo.md(_note),
-            tokens_of(tokenizer, _shown),
+            views.tokens_of(tokenizer, _shown),
         ]
     )
     return
@@ -435,13 +382,13 @@ def _(sizes):
     rival_path = mo.ui.text(placeholder="a folder, a tokenizer.json or a run", label="or")
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 6. Two tokenizers side by side
 
             The same text, cut by two tokenizers. A token is ringed where the other one cuts differently.
             Try one that learned from another text.
             """),
-            mo.hstack([rival_kind, rival_size, rival_path], justify="start", gap=1.5),
+            controls(rival_kind, rival_size, rival_path),
         ]
     )
     return rival_kind, rival_path, rival_size
@@ -459,43 +406,23 @@ def _(lesson, rival_kind, rival_path, rival_size):
 
 
 @app.cell(hide_code=True)
-def _(rival, rival_error, text, tokenizer):
+def _(rival, rival_error, sample, tokenizer):
     if rival is None:
         _view = mo.callout(
             mo.plain_text(rival_error or "Name a folder with a tokenizer.json, such file, or a run."),
             kind="danger" if rival_error else "neutral",
         )
     else:
-        _view = side_by_side(tokenizer, rival, text.value)
+        _view = views.side_by_side(tokenizer, rival, sample.value)
     mo.vstack([_view])
     return
-
-
-@app.function
-def side_by_side(first, second, text: str) -> mo.Html:
-    """Return a text cut by two tokenizers, and what they make of other texts."""
-    pair = [first, second]
-    names = [f"this one, {first.vocab_size:,} ids", f"the other, {second.vocab_size:,} ids"]
-    ids = [tokenizer.encode(text) for tokenizer in pair]
-    flags = differing(*([one.num_bytes[id] for id in some] for one, some in zip(pair, ids, strict=True)))
-    boxes = []
-    for name, tokenizer, some, flag in zip(names, pair, ids, flags, strict=True):
-        ringed = {place for place, is_other in enumerate(flag) if is_other}
-        boxes.append(
-            mo.vstack([mo.md(f"**{name}**: {len(some)} tokens"), tokens_of(tokenizer, some, ringed=ringed)])
-        )
-    ratios = {
-        name: {kind: len(sample.encode()) / len(tokenizer.encode(sample)) for kind, sample in KINDS.items()}
-        for name, tokenizer in zip(names, pair, strict=True)
-    }
-    return mo.vstack([mo.hstack(boxes, widths="equal", gap=2), plots.kinds_figure(ratios)])
 
 
 @app.cell(hide_code=True)
 def _(tokenizer):
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 7. Hard cases
 
             Whatever the text, nothing is lost: every row comes back byte for byte, for the bytes themselves
@@ -514,7 +441,7 @@ def _():
     )
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 8. Text never becomes control
 
             Sixteen *special* tokens steer a chat: where a turn begins, where a thought ends. They are the
@@ -544,12 +471,12 @@ def _(tokenizer, trick):
                 f"**As text**: {len(_ids)} tokens, **{_typed} of them special**. The largest id is "
                 f"{max(_ids, default=0):,}; the specials begin at {_first:,}."
             ),
-            tokens_of(tokenizer, _ids),
+            views.tokens_of(tokenizer, _ids),
             mo.md(
                 f"**The same text as a user's turn**: {_placed} special tokens (framed), all of them put "
                 "there by picochat."
             ),
-            tokens_of(tokenizer, _chat),
+            views.tokens_of(tokenizer, _chat),
         ]
     )
     return
@@ -561,13 +488,13 @@ def _(options):
     save = mo.ui.run_button(label="Save the tokenizer")
     mo.vstack(
         [
-            mo.md("""
+            text("""
             ## 9. Keep it
 
             A model belongs to its tokenizer: the same numbers must mean the same tokens for ever. Save it,
             then train a model on it.
             """),
-            mo.hstack([folder, save], justify="start"),
+            controls(folder, save),
         ]
     )
     return folder, save
@@ -586,8 +513,9 @@ def _(chosen, folder, save, tokenizer):
             _data = "".join(f" --data {path}" for path in chosen.data)
             _said = mo.callout(
                 mo.md(
-                    f"Saved **{tokenizer.vocab_size:,} ids** as `{_folder / 'tokenizer.json'}`. Next: "
-                    f"`marimo run notebooks/pretrain.py -- --tokenizer {_folder}{_data}`, or without a page "
+                    f"Saved **{tokenizer.vocab_size:,} ids** as `{_folder / 'tokenizer.json'}`. Next, in "
+                    "another terminal (this one serves the page until Ctrl-C): "
+                    f"`just app pretrain -- --tokenizer {_folder}{_data}`, or without a page "
                     f"`picochat pretrain --tokenizer {_folder}{_data}`."
                 ),
                 kind="success",
@@ -599,14 +527,16 @@ def _(chosen, folder, save, tokenizer):
 
 
 @app.cell(hide_code=True)
-def _():
+def _(session):
+    _ = session  # stands below the rest, so it comes when that does
     mo.md("""
     ## What to try next
 
     - Learn from a text in your own language, or from code, and look at the hard cases again.
     - Save that tokenizer, choose the built-in world again, and set the two side by side in part 6.
     - Type a word that the text never held. How many tokens does it take?
-    - Go on: `notebooks/pretrain.py` trains a model. Without a tokenizer of yours it learns one by itself.
+    - Go on, in another terminal (this one serves the page until Ctrl-C): `just app pretrain` trains a model.
+      Without a tokenizer of yours it learns one by itself.
 
     The same as a batch: `python notebooks/tokenizer.py -- --data TEXT --vocab-size 4096 --out tok`. The
     options are those of `picochat tokenizer train`.

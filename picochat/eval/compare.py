@@ -11,6 +11,14 @@ from picochat.eval.reasoning import Measure
 from picochat.eval.scores import ModelScores, TaskScore, paired_difference
 from picochat.plots.comparison import Agreement
 from picochat.plots.scores import Point
+from picochat.tasks.registry import label
+
+
+def labelled(models: Sequence[ModelScores]) -> list[ModelScores]:
+    """Return the models with their tasks called as on pages, see `picochat.tasks.registry.label`."""
+    return [
+        replace(model, tasks={label(task): score for task, score in model.tasks.items()}) for model in models
+    ]
 
 
 def common_examples(first: TaskScore, second: TaskScore) -> tuple[TaskScore, TaskScore]:

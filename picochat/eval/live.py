@@ -11,6 +11,7 @@ from picochat.eval.parts import TextScore, evaluate_parts, measure_parts
 from picochat.eval.scores import ModelScores, TaskScore, short_names
 from picochat.eval.suite import Job
 from picochat.model.gpt import GPT
+from picochat.tasks.registry import label
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.load import load
 
@@ -96,7 +97,7 @@ def _measure_job(
 ) -> Findings:
     *others, own = found.models
     before = found.done
-    publish(found := replace(found, doing=f"{own.name}: {job.task.name}"))
+    publish(found := replace(found, doing=f"{own.name}: {label(job.task.name)}"))
     parts = evaluate_parts(model, tokenizer, job, sampling=plan.sampling, num_samples=plan.num_samples)
     for score in parts:
         tasks: dict[str, TaskScore] = {**own.tasks, job.task.name: score}

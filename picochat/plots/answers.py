@@ -148,11 +148,21 @@ class Judged:
     note: str = ""
 
 
-def group_html(question: str, gold: str, group: Sequence[Judged], *, chosen: int | None = None) -> str:
+def group_html(
+    question: str,
+    gold: str,
+    group: Sequence[Judged],
+    *,
+    chosen: int | None = None,
+    called: Mapping[str, str] | None = None,
+) -> str:
     """Return a problem and a table of all answers to it, `chosen` marked; the last column is the advantage,
-    warm where an answer is to be given more often and cold where less often."""
+    warm where an answer is to be given more often and cold where less often.
+
+    called: what stands over the column of a reward, if not its name.
+    """
     names = list(dict.fromkeys(name for answer in group for name in answer.rewards))
-    heads = ["", "answer", *names, "reward", "advantage"]
+    heads = ["", "answer", *((called or {}).get(name, name) for name in names), "reward", "advantage"]
     head = "".join(f'<th style="{_HEAD}">{html.escape(text)}</th>' for text in heads)
     limit = max((abs(answer.advantage) for answer in group), default=0.0) or 1.0
     rows = "".join(

@@ -3,7 +3,7 @@
 A group is a row of rollouts.jsonl (`picochat.train.events.RolloutDone`): one problem and all answers to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -100,7 +100,7 @@ def _dots(groups: Sequence[Group], is_right: bool, limit: float) -> go.Scatter:
             [f"{group['problem']}, answer {number + 1}", _reward_text(answer), answer["advantage"]]
             for _, _, group, number, answer in dots
         ],
-        hovertemplate="%{customdata[0]}<br>reward %{y:.2f} = %{customdata[1]}"
+        hovertemplate="%{customdata[0]}<br>reward %{y:.2f} from %{customdata[1]}"
         "<br>advantage %{customdata[2]:+.2f}<extra></extra>",
     )
 
@@ -123,8 +123,8 @@ def _shifts(group: Group) -> list[float]:
 
 
 def _reward_text(answer: Mapping[str, Any]) -> str:
-    parts = [f"{style.label(name)} {value:+.2f}" for name, value in answer["rewards"].items()]
-    return ", ".join(parts)
+    rewards: list[tuple[str, float]] = list(answer["rewards"].items())
+    return ", ".join(f"{style.label(REWARDS.get(name, name))} {value:.2f}" for name, value in rewards)
 
 
 def practice_curves(
@@ -168,12 +168,12 @@ def _matching(pattern: str, names: Sequence[str]) -> list[str]:
     return [pattern] if pattern in names else []
 
 
+REWARDS = {"accuracy": "right", "format": "well built", "tool": "calculator", "length": "too long"}
+"""What the built-in parts of the reward are called; others have their own names."""
+
 READABLE = {
     "reward": "reward (weighted sum)",
-    "reward_accuracy": "right",
-    "reward_format": "well built",
-    "reward_tool": "calculator",
-    "reward_length": "length",
+    **{f"reward_{name}": text for name, text in REWARDS.items()},
     "accuracy": "of all answers",
     "held out": "held-out problems",
     "length": "mean",
@@ -182,3 +182,18 @@ READABLE = {
     "truncated": "answers cut off",
 }
 """What statistics are called in legends."""
+
+
+def weighted_names(names: Iterable[str], options: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the parts of the reward are called, with the weights that they are summed up by.
+
+    options: those of the run, as run.json has them.
+
+    For instance `right × 1` and `too long × −0.1`.
+    """
+    weights = {name: options.get(f"{name}_weight", 1.0) for name in REWARDS}
+    weights["length"] = -weights["length"]
+    for spec in options.get("reward", ()):
+        weights[spec] = float(spec.split(":")[2]) if spec.count(":") == 2 else 1.0
+    shown = {name: f"{weights.get(name, 1.0):g}".replace("-", "−") for name in names}
+    return {name: f"{REWARDS.get(name, name)} ×\N{NO-BREAK SPACE}{weight}" for name, weight in shown.items()}

@@ -1,14 +1,20 @@
 """Texts that a model wrote while it was trained, side by side."""
 
 import html
+import re
 from collections.abc import Sequence
+
+from picochat.plots.answers import parts_html
+
+_MARKED = re.compile(r"<\|(think|tool_call|tool_result)_start\|>(.*?)(?:<\|\1_end\|>|\Z)", re.DOTALL)
+_KINDS = {"think": "thinking", "tool_call": "tool_call", "tool_result": "tool_result"}
 
 
 def sample_html(samples: Sequence[tuple[int, str, str]], *, rows: int = 8) -> str:
     """Return a table of (step, prompt, text): a row per step, the newest on top, a column per prompt.
 
-    Of many steps `rows` at about equal distances are shown, the first and the last among them. The texts are
-    shown, never obeyed.
+    Of many steps `rows` at about equal distances are shown, the first and the last among them. Thoughts,
+    calls and results are marked as in answers. The texts are shown, never obeyed.
     """
     prompts = list(dict.fromkeys(prompt for _, prompt, _ in samples))
     texts = {(step, prompt): text for step, prompt, text in samples}
@@ -18,7 +24,7 @@ def sample_html(samples: Sequence[tuple[int, str, str]], *, rows: int = 8) -> st
     body = "".join(
         f'<tr><td style="{cell}font-variant-numeric:tabular-nums;text-align:right">{step:,}</td>'
         + "".join(
-            f'<td style="{cell}white-space:pre-wrap;overflow-wrap:anywhere">{_shown(text)}</td>'
+            f'<td style="{cell}white-space:pre-wrap;overflow-wrap:anywhere">{_with_parts(text)}</td>'
             for text in (texts.get((step, prompt), "") for prompt in prompts)
         )
         + "</tr>"
@@ -50,6 +56,30 @@ def thin_out(steps: Sequence[int], most: int) -> list[int]:
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
+def parts_of(text: str) -> list[dict[str, str]]:
+    """Return the parts of text that spells where thoughts, calls and results begin and end; only for show.
+
+    >>> parts_of("<|think_start|>I add.<|think_end|>5")
+    [{'type': 'thinking', 'text': 'I add.'}, {'type': 'text', 'text': '5'}]
+    """
+    parts: list[dict[str, str]] = []
+    end = 0
+    for match in _MARKED.finditer(text):
+        parts.append({"type": "text", "text": text[end : match.start()]})
+        parts.append({"type": _KINDS[match[1]], "text": match[2]})
+        end = match.end()
+    parts.append({"type": "text", "text": text[end:]})
+    return [part for part in parts if part["text"]]
+
+
+def _with_parts(text: str) -> str:
+    return parts_html(parts_of(_visible(text))) if _MARKED.search(text) else _shown(text)
+
+
 def _shown(text: str) -> str:
     """Return text for a cell: escaped, control characters as codes."""
-    return html.escape("".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text))
+    return html.escape(_visible(text))
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)

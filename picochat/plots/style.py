@@ -7,6 +7,7 @@ import html
 from typing import Any
 
 import plotly.graph_objects as go
+import plotly.io
 
 PALETTE = ("#1C83C2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B2A800")
 """Okabe and Ito's colours (Color Universal Design, 2008) without black, which a dark page swallows, with the
@@ -15,6 +16,20 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down
 NEUTRAL = "#888888"
 """Texts and reference lines: over 3.5:1 against white and against near-black."""
 _GRID = "rgba(136, 136, 136, 0.25)"
+_CLEAR = "rgba(0,0,0,0)"
+_BUTTONS = {
+    "bgcolor": _CLEAR,
+    "color": NEUTRAL,
+    "activecolor": NEUTRAL,
+    "remove": [
+        *("zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"),
+        *("zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"),
+    ],
+}
+"""The buttons over a figure: save it, and see all of it again. Screens without a mouse always show them, and
+with all of plotly's they hid the legend."""
+# marimo adds buttons of its own, which only the configuration of the renderer that it looks at keeps out.
+plotly.io.renderers["browser"].config = {"modeBarButtons": [["toImage", "resetScale2d"]]}
 
 
 def color(index: int) -> str:
@@ -49,8 +64,9 @@ def figure(
     }
     layout = go.Layout(
         font={"color": NEUTRAL, "family": "system-ui, sans-serif", "size": 13},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        modebar=_BUTTONS,
         xaxis={**axis, **(x or {})},
         yaxis={**axis, **(y or {})},
         colorway=PALETTE,

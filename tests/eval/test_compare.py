@@ -2,7 +2,7 @@
 
 import pytest
 
-from picochat.eval.compare import agreements, differences, score_rows, trends
+from picochat.eval.compare import agreements, differences, labelled, score_rows, trends
 from picochat.eval.examples import choose, examples_html, kind_of
 from picochat.eval.intervals import wilson_interval
 from picochat.eval.scores import Example, ModelScores, TaskScore, paired_difference
@@ -54,6 +54,14 @@ def test_trends_need_two_steps_of_a_run():
 def test_rows_of_the_table():
     rows = score_rows([model("a", qa=score(1, 0)), model("b", qa=score(1))], with_ways=False)
     assert rows == [("qa (1 to 2 problems)", ["50.0 [9.5, 90.5]", "100.0 [20.7, 100.0]"])]
+
+
+def test_pages_call_tasks_by_what_they_are():
+    (found,) = labelled([model("a", qa=score(1, 0), own=score(1))])
+    assert [row[0] for row in score_rows([found], with_ways=False)] == [
+        "plain questions (2 problems)",
+        "own (1 problems)",
+    ]
 
 
 @pytest.mark.parametrize(

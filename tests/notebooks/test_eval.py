@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from notebooks import eval_views as views
+from notebooks.layout import only_changes
 from picochat.model.config import ModelConfig
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
@@ -113,6 +115,24 @@ def test_another_program_can_run_it(folder: Path, monkeypatch: pytest.MonkeyPatc
     }
     assert defined["elsewhere"].value == "even"
     assert defined["first"].value == "even"
+
+
+def test_what_can_be_asked_of_a_run():
+    states = {"a": "running", "b": "paused", "c": "finished"}
+    can = {name: views.what_can_be_asked(states, name) for name in [*states, "d", None]}
+    assert can["a"] == ({"pause": True, "resume": False, "checkpoint": True}, "")
+    assert can["b"] == ({"pause": False, "resume": True, "checkpoint": True}, "")
+    assert not any(can["c"][0].values())
+    assert "c is finished" in can["c"][1]
+    assert can["d"][1] == can[None][1] == ""
+
+
+def test_what_is_not_news_is_not_told():
+    told: list[int] = []
+    tell = only_changes(told.append, 0)
+    for value in (0, 1, 1, 0):
+        tell(value)
+    assert told == [1, 0]
 
 
 def test_the_page_measures_as_the_command_line_says(folder: Path, monkeypatch: pytest.MonkeyPatch):

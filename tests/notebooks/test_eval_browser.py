@@ -66,18 +66,30 @@ def test_it_follows_a_run_that_trains_elsewhere(open_notebook: "OpenNotebook", t
         page.get_by_text("logarithmic values").click()
         notebook.until(lambda: steps_drawn(notebook) > seen, f"more of the curve, {number}")  # noqa: B023
     metric = page.locator("marimo-dropdown", has_text="curve").locator("select")
-    metric.select_option("held-out bpb")
-    notebook.until(lambda: len(notebook.curve("held-out bpb", "base")[0]) > 1, "another curve")
+    metric.select_option("held-out bits per byte")
+    notebook.until(lambda: len(notebook.curve("held-out bits per byte", "base")[0]) > 1, "another curve")
     metric.select_option("loss")
     notebook.slider("mean over steps").press("ArrowLeft")
     page.get_by_text("logarithmic steps").click()
     notebook.until(lambda: steps_drawn(notebook) > 0, "the loss again")
     page.locator("th", has_text="Once upon a time …").wait_for()
 
+    page.get_by_text("all that was measured").click()
+    notebook.until(lambda: "lr head" in metric.inner_text(), "what else was measured")
+
+    page.set_viewport_size({"width": 800, "height": 1000})
+    box = page.get_by_text("logarithmic values").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] < 800, "what has no room begins another line"
+    page.set_viewport_size({"width": 1200, "height": 1000})
+
     # It can be paused, told to go on, and to save what it is now.
     notebook.press("Pause")
     notebook.until(lambda: training.status()["state"] == "paused", "the pause")
     page.get_by_text("paused", exact=True).first.wait_for()
+    notebook.until(
+        lambda: page.get_by_role("button", name="Pause", exact=True).is_disabled(), "nothing to pause"
+    )
     step = training.status()["step"]
     notebook.until(lambda: steps_drawn(notebook) == step, "the last step before the pause")
     notebook.press("Go on")
@@ -124,6 +136,8 @@ def test_every_control(open_notebook: "OpenNotebook", training: RunDir, tmp_path
         "8",
     )
     says(notebook, "Nothing measured yet")
+    assert notebook.page.get_by_role("button", name="Stop", exact=True).is_disabled()
+    says(notebook, "so there is nothing to pause")
     my_own_text(notebook)
     measuring(notebook, models)
     differences_growth_and_calibration(notebook, models, [steps[0], steps[-1]])
@@ -147,6 +161,7 @@ def measuring(notebook: "Notebook", models: list[str]) -> None:
     page = notebook.page
     notebook.press("Measure")
     notebook.until(lambda: figures_with(notebook, "bits per byte"), "the first figure", 180)
+    assert page.get_by_role("button", name="Measure", exact=True).is_disabled()
     notebook.press("Stop")
     says(notebook, "stopped; what was measured stays")
     notebook.until(lambda: figures_with(notebook, "bits per byte"), "what was measured")
@@ -181,7 +196,7 @@ def differences_growth_and_calibration(notebook: "Notebook", models: list[str], 
 
 def problem_by_problem(notebook: "Notebook") -> None:
     page = notebook.page
-    page.locator("marimo-dropdown", has_text="task").locator("select").select_option("arc")
+    page.locator("marimo-dropdown", has_text="task").locator("select").select_option("multiple choice")
     notebook.until(lambda: page.locator(".pc-example .option").count() >= 4 * 2 * 3, "rated choices")
     for kind, is_kind in KINDS.items():
         page.get_by_role("radio", name=kind).click()

@@ -1,11 +1,13 @@
 """The notebook of practice: as a script, driven by hand, and what its pages are made of."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from notebooks import grpo as notebook
+from notebooks import grpo_views as views
 from picochat import cli
 from picochat.arguments import parse_options
 from picochat.commands.grpo import Grpo
@@ -118,42 +120,65 @@ def test_own_problems_keep_the_held_out_ones_that_were_given():
 
 def test_a_step_is_chosen_by_its_place(small_base, by_command):
     told = History.of(RunDir(small_base / "by-command-grpo")).rollouts()
-    steps = [notebook.groups_of(told, percent)[0].step for percent in (0, 50, 100)]
+    steps = [views.groups_of(told, percent)[0].step for percent in (0, 50, 100)]
     assert steps == [1, 2, 3]
-    assert [group.index for group in notebook.groups_of(told, 100)] == [0, 1]
-    assert notebook.groups_of([], 100) == []
+    assert [group.index for group in views.groups_of(told, 100)] == [0, 1]
+    assert views.groups_of([], 100) == []
+
+
+def test_of_an_older_step_no_tokens_are_shown(small_base, by_command):
+    told = History.of(RunDir(small_base / "by-command-grpo")).rollouts()
+    assert [views.shows_newest(told, percent) for percent in (0, 50, 100)] == [False, False, True]
+    assert views.shows_newest([], 0)
+    assert "only the newest step" in views.tokens_view(None, 0, "change").text
+
+
+def test_what_was_left_out_comes_with_advice():
+    (advice,) = views.what_to_do(["fine", "3 problems are left out: ... they do not fit the model's context"])
+    assert "--seq-len" in advice.text
+    assert views.what_to_do(["fine"]) == []
+
+
+def test_replaced_problems_are_explained(small_base, by_command):
+    groups = views.groups_of(History.of(RunDir(small_base / "by-command-grpo")).rollouts(), 100)
+    page = views.step_view([replace(groups[0], is_trained=False), *groups], 0).text
+    assert "3 problems were answered. 1 of them taught nothing" in page
+    assert "in their place" not in views.step_view(groups, 0).text
 
 
 def test_the_problem_that_teaches_most_is_found():
     rewards = [[1.0, 1.0], [0.0, 0.5], [1.2, 0.0]]
-    assert [notebook.chosen_problem(number, rewards) for number in (0, 1, 2, 9)] == [2, 0, 1, 2]
+    assert [views.chosen_problem(number, rewards) for number in (0, 1, 2, 9)] == [2, 0, 1, 2]
 
 
 def test_pictures_of_a_run(small_base, given, by_command, own_rewards, monkeypatch):
     monkeypatch.chdir(own_rewards)
     directory = RunDir(small_base / "by-command-grpo")
     history = History.of(directory)
-    groups = notebook.groups_of(history.rollouts(), 100)
-    assert "answers right" in notebook.step_view(groups, 0).text
-    page = notebook.group_view(groups[1], 1, 2).text
-    assert "Problem 2" in page
+    groups = views.groups_of(history.rollouts(), 100)
+    assert "answers right" in views.step_view(groups, 0).text
+    page = views.group_view(groups, 1, 2, directory.info()["options"]).text
+    assert "Problem 2 of 2 in step 3" in page
+    assert all(f">{head}<" in page for head in ("right ×\xa01", "well built ×\xa00.2", "too long ×\xa0−0.1"))
+    assert "word problems" in page
+    assert "gsm8k" not in page
     assert f"right answer: {groups[1].gold}" in page
-    assert "held-out problems" in notebook.curves_view(history, 2).text
+    assert "held-out problems" in views.curves_view(history, 2).text
     options = parse_options(Grpo, prog="x", args=["--run", "looked-at-grpo", *given], summary="")
     run = build_grpo(options)
     try:
-        pad_id = run.tokenizer.special["<|pad|>"]
+        assert views.look_at_tokens(run, 1) is None, "no step was made"
         while run.trainer.step < 1:
             next(run)
-        practised = run.trainer.batches
-        group = practised.latest[0]
-        views = view_group(run.model, practised.reference, group, temperature=1.0, pad_id=pad_id)
-        for colour in (notebook.BY_CHANGE, notebook.BY_KL, notebook.BY_ENTROPY):
-            page = notebook.tokens_view(1, group, views, run.tokenizer, 99, colour).text
-            assert "Answer 3 of the newest step (1)" in page
+        seen = views.look_at_tokens(run, 2)
+        assert (seen.step, seen.index, seen.group) == (1, 1, run.trainer.batches.latest[1])
+        for colour in notebook.QUANTITIES.values():
+            page = views.tokens_view(seen, 99, colour).text
+            assert "Problem 2, answer 3 of step 1" in page
+            assert "nats" in page or "log-probability" in page
         found = Beginning(run).compare_problems(run, held_out_problems(options), max_tokens=4)
         for shown in ("all", "changed", "right now", "wrong now"):
-            assert "word problems" in notebook.held_out_view(found, shown).text
+            assert "word problems" in views.held_out_view(found, shown).text
     finally:
         run.close()
     assert json.loads((small_base / "looked-at-grpo" / "run.json").read_text())["stage"] == "grpo"

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,20 +31,34 @@ def steps(notebook) -> int:
     return max(sizes, default=0)
 
 
+def beside_the_page(figures: list[dict[str, Any]], width: float) -> list[str]:
+    """Return the figures that reach out of the page or lie over the next one."""
+    places = [(f["left"], f["top"], f["left"] + f["width"], f["top"] + f["height"]) for f in figures]
+    out = [f["y_title"] for f, place in zip(figures, places, strict=True) if place[2] > width]
+    over = [
+        f"{a} over {b}"
+        for a, b in combinations(places, 2)
+        if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
+    ]
+    return out + over
+
+
 def test_every_control(open_notebook, arguments, tmp_path):
     page = open_notebook("grpo", *arguments)
     page.until(lambda: "No step was made yet" in page.text(), "it is ready")
     page.until(lambda: "after 0 steps" in page.text(), "both models have answered")
     page.press("Step 1")
-    page.until(lambda: "Answer 1 of the newest step (1)" in page.text(), "the step is opened")
+    page.until(lambda: "answer 1 of step 1, token by token" in page.text(), "the step is opened")
     strip = page.until(lambda: page.figure("reward"), "the rewards are drawn")
     assert sum(len(trace["x"]) for trace in strip["traces"][:2]) == 12
 
     for number in (1, 2):
-        page.slider("problem (0").press("ArrowRight")
-        page.until(lambda number=number: f"Problem {number}:" in page.text(), "another problem")
+        field = page.page.locator("marimo-number", has_text="problem (0").locator("input")
+        field.fill(str(number))
+        field.press("Enter")
+        page.until(lambda number=number: f"Problem {number} of 3 in step 1" in page.text(), "another problem")
     page.slider("answer").press("ArrowRight")
-    page.until(lambda: "Answer 2 of the newest step" in page.text(), "another answer")
+    page.until(lambda: "Problem 2, answer 2 of step 1, token by token" in page.text(), "another answer")
     colours = page.page.locator("marimo-dropdown", has_text="colour tokens by").locator("select")
     for choice, legend in (("divergence", "part in the divergence"), ("how open", "entropy, nats")):
         label = page.until(
@@ -54,10 +70,14 @@ def test_every_control(open_notebook, arguments, tmp_path):
 
     page.press("Step 10")
     page.until(lambda: steps(page) == 11, "ten more")
+    page.until(lambda: "Problem 2 of 3 in step 11" in page.text(), "the table follows")
+    page.until(lambda: "Problem 2, answer 2 of step 11" in page.text(), "and so do the tokens")
     table = page.page.locator("table").first
     newest = table.inner_text()
     page.slider("step: first").press("Home")
     page.until(lambda: table.inner_text() != newest, "the first step")
+    page.until(lambda: "only the newest step" in page.text(), "no tokens of another step stand below it")
+    assert "token by token" not in page.text()
     page.slider("step: first").press("End")
     page.until(lambda: table.inner_text() == newest, "the newest step")
     page.press("Run")
@@ -71,6 +91,8 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.until(lambda: "waiting for you" in page.text(), "it stops")
     directory = RunDir(tmp_path / "runs" / "grpo-1")
     page.until(lambda: steps(page) == directory.status()["step"], "all is drawn")
+    page.page.set_viewport_size({"width": 800, "height": 1000})
+    page.until(lambda: not beside_the_page(page.figures(), 800), "the figures follow the window")
     page.press("Save")
     [step] = page.until(lambda: list(directory.checkpoints()), "a checkpoint")
     page.press("Reset")

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from notebooks import tokenizer_views as views
+from picochat.tokenizer.steps import steps
 from picochat.tokenizer.tokenizer import Tokenizer
+from picochat.tokenizer.train import learn
 from tests.notebooks.scripts import run_python
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "tokenizer.py"
@@ -45,6 +48,19 @@ def test_a_mistake_is_one_line(folder: Path):
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
     assert not (folder / "tok").exists()
+
+
+def test_both_countings_of_merges_are_told_apart():
+    lesson = learn(["ab ab ab", "cd cd", "abab"], 280)
+    tokenizer = lesson.tokenizer(275)
+    trail = steps("cd", tokenizer.merges)
+    said = views.next_merge(lesson, tokenizer, trail, 0)
+    rank = trail[0].rank
+    assert rank is not None
+    assert rank > 0, "merges before it find nothing in this text"
+    assert f"number 1 of the {len(trail) - 1} that change this text" in said
+    assert f"merge {rank + 1}:" in said
+    assert "No merge is left" in views.next_merge(lesson, tokenizer, trail, len(trail) - 1)
 
 
 def test_another_program_can_run_it(folder: Path, monkeypatch: pytest.MonkeyPatch):

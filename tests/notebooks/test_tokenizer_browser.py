@@ -141,10 +141,10 @@ def test_learn_again_and_save(notebook: "Notebook", tmp_path: Path):
     page = notebook.page
     (tmp_path / "other.txt").write_text("zum Zoo, zum Zoo, zum Zoo zum", encoding="utf-8")
     page.get_by_placeholder("the built-in world").fill("nowhere.txt")
-    notebook.press("Learn")
+    notebook.press("Learn again")
     says(notebook, "no such file or folder")
     page.get_by_placeholder("the built-in world").fill("other.txt")
-    notebook.press("Learn")
+    notebook.press("Learn again")
     page.get_by_text("29", exact=True).first.wait_for(timeout=180_000)  # characters read
     says(notebook, "Not saved yet")
     folder = page.locator("marimo-text", has_text="folder").last.locator("input")
@@ -152,5 +152,6 @@ def test_learn_again_and_save(notebook: "Notebook", tmp_path: Path):
     folder.press("Enter")
     notebook.press("Save the tokenizer")
     says(notebook, "picochat pretrain --tokenizer mine/tok --data other.txt")
+    says(notebook, "just app pretrain -- --tokenizer mine/tok --data other.txt")
     saved = Tokenizer.load(tmp_path / "mine/tok")
     assert saved.token_bytes(saved.encode(" Zoo")[0]) == b" Zoo"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from picochat.plots.rollouts import practice_curves, strip_figure
+from picochat.plots.answers import Judged, group_html
+from picochat.plots.rollouts import practice_curves, strip_figure, weighted_names
 
 
 def answer(reward: float, advantage: float, *, correct: bool):
@@ -36,7 +37,7 @@ def test_every_answer_is_a_dot():
     places = [*zip(right.x, right.y, strict=True), *zip(wrong.x, wrong.y, strict=True)]
     assert len(set(places)) == 8
     assert sorted(round(x) for x, _ in places) == [0] * 4 + [1] * 4
-    assert right.customdata[0][:2] == ["train.jsonl:3, answer 1", "accuracy +1.20"]
+    assert right.customdata[0][:2] == ["train.jsonl:3, answer 1", "right 1.20"]
     assert {"xaxis", "yaxis"}.isdisjoint(figure.to_plotly_json()["layout"])
     [mark] = figure.layout.shapes
     assert (mark.x0, mark.x1) == (0.5, 1.5)
@@ -69,6 +70,21 @@ def test_curves_are_found_by_name():
         ("held-out problems", (0,), (0.25,)),
     ]
     assert (curves["entropy, nats"][0].steps, curves["entropy, nats"][0].values) == ((3,), (0.3,))
+
+
+def test_the_table_calls_rewards_as_the_curves_do():
+    rewards = {"accuracy": 1.0, "length": 0.5, "mine:fun": 2.0, "mine:less:-2": 0.0}
+    stats = {f"reward_{name}": value for name, value in rewards.items()}
+    curves = [curve.name for curve in practice_curves([step(1, **stats)], [])["reward"]]
+    options = {"accuracy_weight": 1.0, "length_weight": 0.1, "reward": ["mine:fun", "mine:less:-2"]}
+    called = weighted_names(rewards, options)
+    heads = ["right ×\xa01", "too long ×\xa0−0.1", "mine:fun ×\xa01", "mine:less:-2 ×\xa0−2"]
+    assert list(called.values()) == heads
+    assert [head.rpartition(" ×\xa0")[0] for head in heads] == curves
+    answer = Judged(parts="a", is_right=True, rewards=rewards, reward=1.0, advantage=0.0)
+    page = group_html("q", "g", [answer], called=called)
+    assert [page.index(f">{head}<") for head in heads] == sorted(page.index(f">{head}<") for head in heads)
+    assert ">accuracy<" not in page
 
 
 @pytest.mark.parametrize("steps", [[], [step(1)]])

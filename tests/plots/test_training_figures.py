@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from picochat.plots.answers import parts_html
 from picochat.plots.curves import MAX_POINTS, Curve, loss_figure
-from picochat.plots.samples import documents_html, sample_html, thin_out
+from picochat.plots.samples import documents_html, parts_of, sample_html, thin_out
 from picochat.plots.training import USUAL_RATIOS, mark_changes, mark_place, ratio_figure
 
 CURVE = Curve(name="train", steps=[1, 2, 3, 4], values=[4.0, 3.0, 2.0, 1.0])
@@ -103,6 +104,18 @@ def test_documents_are_shown_as_they_are():
     source = documents_html(["<b>a</b>\nb", "x" * 500], most=400)
     assert "&lt;b&gt;a&lt;/b&gt;\nb</div>" in source
     assert f"{'x' * 400} …</div>" in source
+
+
+def test_samples_show_parts_as_answers_do():
+    call = "<|tool_call_start|>2+2<|tool_call_end|>"
+    text = f"<|think_start|>I <add>.<|think_end|>{call}so\n4<|tool_result_start|>5"
+    cells = Cells()
+    cells.feed(source := sample_html([(1, "a", text)]))
+    assert cells.rows[1][1] == "I <add>.2+2so\n4= 5"
+    assert [part["type"] for part in parts_of(text)] == ["thinking", "tool_call", "text", "tool_result"]
+    assert parts_html(parts_of(text)) in source
+    stray = "no.<|tool_call_end|>0 times"
+    assert parts_of(stray) == [{"type": "text", "text": stray}]
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True), st.integers(2, 12))

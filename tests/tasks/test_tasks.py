@@ -11,7 +11,7 @@ import pytest
 from picochat.data.bad_rows import BadRows
 from picochat.errors import UserError
 from picochat.tasks.gsm8k import Gsm8k
-from picochat.tasks.registry import TASKS
+from picochat.tasks.registry import LABELS, TASKS
 from picochat.tasks.task import Problem, with_examples
 from picochat.tokenizer.conversation import Part
 
@@ -320,3 +320,8 @@ def test_unreadable_files_are_user_errors(tmp_path: Path):
     for task, name, message in cases:
         with pytest.raises(UserError, match=message):
             TASKS[task].load(tmp_path / name)
+
+
+def test_every_task_has_a_name_of_its_own_on_pages():
+    assert LABELS.keys() == TASKS.keys()
+    assert len(set(LABELS.values())) == len(LABELS)

@@ -114,4 +114,4 @@ def test_what_a_run_reports_is_drawn(practise):
     curves = practice_curves(run.directory.rows("step"), run.directory.rows("eval"))
     assert list(curves) == list(CURVES)
     names = {curve.name for some in curves.values() for curve in some}
-    assert {"reward (weighted sum)", "right", "length", "groups without signal", "pass@3"} <= names
+    assert {"reward (weighted sum)", "right", "too long", "groups without signal", "pass@3"} <= names
