@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import marimo as mo
 import plotly.graph_objects as go
 
+from notebooks.layout import grid
 from picochat.model.config import ModelConfig
 from picochat.plots.curves import Curve, loss_figure
 from picochat.plots.training import mark_changes, mark_place, ratio_figure
@@ -79,28 +80,14 @@ def health_view(history: History, *, log_x: bool) -> mo.Html:
     return mo.vstack(
         [
             grid(
-                [
-                    loss_figure([bpb], y_title="bits per byte", **usual),
-                    loss_figure([speed], y_title="tokens / s", **usual),
-                    loss_figure([norm], y_title="norm", log_y=True, **usual),
-                    ratio_figure(ratios, **usual),
-                ]
+                loss_figure([bpb], y_title="bits per byte", **usual),
+                loss_figure([speed], y_title="tokens / s", **usual),
+                loss_figure([norm], y_title="norm", log_y=True, **usual),
+                ratio_figure(ratios, **usual),
             ),
             loss_figure(rates, smooth_over=1, y_title="learning rate", log_y=True, **usual),
         ]
     )
-
-
-def grid(items: Sequence[object]) -> mo.Html:
-    """Return figures in columns of equal width: two, or one where the page is narrow.
-
-    A figure is as wide as its column. It must not keep the column as wide as it was when it was drawn.
-    """
-    cells = "".join(
-        f'<div style="min-width:0;overflow:hidden">{mo.as_html(item).text}</div>' for item in items
-    )
-    columns = "repeat(auto-fit,minmax(min(100%,24rem),1fr))"
-    return mo.Html(f'<div style="display:grid;grid-template-columns:{columns};gap:0.5rem">{cells}</div>')
 
 
 def _curve(history: History, kind: type[Event], *path: str, name: str, is_measured: bool = False) -> Curve:

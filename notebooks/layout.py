@@ -32,7 +32,9 @@ def grid(*items: object, least: str = "24rem") -> mo.Html:
     They shrink with the window, which pictures in a row of marimo's do not.
     """
     columns = f"repeat(auto-fit,minmax(min({least},100%),1fr))"
-    cells = "".join(f'<div style="min-width:0">{mo.as_html(item).text}</div>' for item in items)
+    cells = "".join(
+        f'<div style="min-width:0;overflow:hidden">{mo.as_html(item).text}</div>' for item in items
+    )
     return mo.Html(f'<div style="display:grid;gap:1rem;grid-template-columns:{columns}">{cells}</div>')
 
 

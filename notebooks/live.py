@@ -144,11 +144,11 @@ def no_base(notebook: str, runs_dir: str, look_again: Any, *, needed: str, made_
     text = mo.md(f"""
     **There is no {needed} model in `{Path(runs_dir).resolve()}` yet.** This stage begins with one.
 
-    - Make one in the notebook `notebooks/{made_by}.py`, or
+    - Make one in the notebook {made_by}: `just app {made_by}`, in another terminal, or
     - let `picochat demo` train all stages (`--small`: in a minute, but it will know little).
 
     Then press the button. If your runs are in another folder, open this notebook with
-    `marimo run notebooks/{notebook}.py -- --runs-dir FOLDER`.
+    `just app {notebook} -- --runs-dir FOLDER`.
     """)
     return mo.callout(mo.vstack([text, look_again]), kind="warn")
 

@@ -466,7 +466,7 @@ def _(controller, session):
     - Train on your own text: open the form at the top and name a file or a folder.
     - Make it deeper. Twice the layers is about eight times the work: does the loss tell?
     - The model goes on with text, but it does not answer. `notebooks/sft.py` teaches it to:
-      `just notebook sft`, and choose **{name}** there. In a terminal,
+      `just app sft`, and choose **{name}** there. In a terminal,
       `picochat chat --load {name} --complete` lets you write with it.
 
     The same run as a batch: `python notebooks/pretrain.py -- --help` shows the options, which are those of

@@ -409,7 +409,7 @@ def next_steps(directory) -> mo.Html:
     - Write ten conversations of your own in a file, one `{{"messages": [...]}}` a line, and give it half the
       weight.
     - It answers now, but its sums are often wrong. `notebooks/grpo.py` lets it practise:
-      `just notebook grpo`, and choose **{name}** there. Or talk with it: `picochat chat --load {name}`.
+      `just app grpo`, and choose **{name}** there. Or talk with it: `picochat chat --load {name}`.
 
     The same run as a batch: `python notebooks/sft.py -- --help` shows the options, which are those of
     `picochat sft`.

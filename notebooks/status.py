@@ -88,13 +88,16 @@ def _ending(controller: Controller) -> list[mo.Html]:
     stage = directory.info()["stage"]
     folder = directory.path.parent
     where = f" --runs-dir {folder}" if str(folder) != "runs" else ""
-    again = f"marimo run notebooks/{stage}.py -- --run {directory.name}{where} --resume"
+    again = f"just app {stage} -- --run {directory.name}{where} --resume"
     lines = [] if path is None else [f"**The model is saved** as `{path}`."]
     if step < steps:
         lines.append(f"The run was stopped before its end. `{again}` goes on with it.")
     else:
         page = NEXT_PAGE[stage]
-        lines.append(f"- **Next page:** `just notebook {page}`; choose **{directory.name}** there.")
+        lines.append(
+            "- **Next page**, in another terminal (this one serves the page until Ctrl-C): "
+            f"`just app {page}`; choose **{directory.name}** there."
+        )
         lines.append(f"- To train it further, to step {2 * steps:,} say: `{again} --steps {2 * steps}`.")
     lines.append("- *Reset* begins another run with fresh weights; this one is kept.")
     return [mo.callout(mo.md("\n".join([lines[0], "", *lines[1:]])), kind="success")]

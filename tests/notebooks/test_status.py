@@ -87,7 +87,7 @@ def test_a_run_from_its_preparation_to_its_end(tmp_path, monkeypatch):
     text = said(controller)
     assert "The model is saved" in text
     assert "step-00000006" in text
-    assert "just notebook sft" in text
+    assert "just app sft" in text
     again = f"--run pretrain-1 --runs-dir {tmp_path / 'runs'} --resume --steps 12"
     assert again in text
     controller.close()
