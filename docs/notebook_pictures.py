@@ -65,7 +65,7 @@ PICTURES = {
     "grpo": Picture(
         args=("--run", "demo", "--resume", "--steps", "1000"),
         ready="Held-out problems",
-        press=(("Step 1", "token by token"),),
+        press=(("Step 1", ", token by token"),),
         parts=("h2:has-text('One step, opened')", "h3:has-text('token by token')"),
     ),
     "eval": Picture(

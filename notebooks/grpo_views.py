@@ -112,7 +112,7 @@ def step_view(groups: Sequence[RolloutDone], chosen: int) -> mo.Html:
         parts.append(
             mo.md(
                 f"{len(rows)} problems were answered. {replaced} of them taught nothing, and others were "
-                f"drawn in their place: the step learned from {len(rows) - replaced}."
+                f"drawn in their place: the step was made with {len(rows) - replaced}."
             )
         )
     return mo.vstack(parts)
