@@ -226,9 +226,7 @@ def _(ctl):
 @app.cell(hide_code=True)
 def _(ctl, session):
     if ctl is not None:
-        live.view(
-            lambda: mo.vstack([live.status(ctl), *views.what_to_do(ctl.notes)]), ctl, session, every=0.3
-        )
+        live.view(lambda: live.status(ctl), ctl, session, every=0.3)
     return
 
 

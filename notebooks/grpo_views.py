@@ -61,18 +61,6 @@ def look_at_tokens(run: Run, number: int) -> Practised | None:
     )
 
 
-def what_to_do(notes: list[str]) -> list[mo.Html]:
-    """Return what can be done about the notes of a run, where that is more than they say."""
-    if not any("do not fit" in note for note in notes):
-        return []
-    return [
-        mo.md(
-            "To practise those too, begin with a model that was pretrained with a longer context "
-            "(*context, tokens* there, or `picochat pretrain --seq-len 256`). The others are enough to go on."
-        )
-    ]
-
-
 def groups_of(told: Sequence[RolloutDone], percent: int) -> list[RolloutDone]:
     """Return the groups of one step: that at `percent` of all steps that were told."""
     if not told:

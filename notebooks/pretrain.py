@@ -3,7 +3,7 @@ import marimo
 __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="picochat: pretraining")
 
-with app.setup:
+with app.setup(hide_code=True):
     import marimo as mo
 
     from notebooks import curve_views, live, words

@@ -3,7 +3,7 @@ import marimo
 __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="picochat: fine-tuning")
 
-with app.setup:
+with app.setup(hide_code=True):
     from dataclasses import replace
     from functools import lru_cache
     from pathlib import Path

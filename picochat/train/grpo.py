@@ -173,7 +173,7 @@ def _fingerprint(questions: Sequence[Question]) -> str:
 def _too_long_text(count: int, model: GPT) -> str:
     return (
         f"{count} problems are left out: with an answer they do not fit the model's context of "
-        f"{model.config.sequence_len} tokens"
+        f"{model.config.sequence_len} tokens (a model pretrained with a longer --seq-len can take them)"
     )
 
 

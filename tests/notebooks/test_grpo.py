@@ -133,12 +133,6 @@ def test_of_an_older_step_no_tokens_are_shown(small_base, by_command):
     assert "only the newest step" in views.tokens_view(None, 0, "change").text
 
 
-def test_what_was_left_out_comes_with_advice():
-    (advice,) = views.what_to_do(["fine", "3 problems are left out: ... they do not fit the model's context"])
-    assert "--seq-len" in advice.text
-    assert views.what_to_do(["fine"]) == []
-
-
 def test_replaced_problems_are_explained(small_base, by_command):
     groups = views.groups_of(History.of(RunDir(small_base / "by-command-grpo")).rollouts(), 100)
     page = views.step_view([replace(groups[0], is_trained=False), *groups], 0).text
