@@ -22,9 +22,6 @@ from picochat.model.int8 import Int8Embedding, Int8Linear
 SHARED_BYTES = 4 << 20
 """A head smaller than this is not worth waking other threads for."""
 
-SHARED_ROWS = 4
-"""Fewer rows share the reading of a weight, which takes longer than their arithmetic; more are shared out."""
-
 
 def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tensor:
     """Append `ids_BT` to the rows of `cache`; return the logits (B, V) of the token that follows each row.
@@ -69,20 +66,14 @@ class _Plan:
         if int(ids_B.min()) < 0 or int(ids_B.max()) >= len(self.table):
             raise IndexError(f"token ids are 0 to {model.config.vocab_size - 1}")
         lambdas = torch.stack([model.resid_lambdas.detach(), model.x0_lambdas.detach()]).float()
-        x_BD = np.empty((len(ids_B), model.config.n_embd), dtype=np.float32)
-        arguments = (
+        x_BD = loops.blocks(
             (self.addresses, self.table, self.table_scale, self.gate_like),
             lambdas.numpy(),
             self.windows,
             self._rope(model, cache.capacity),
             (ids_B.numpy(), np.array(cache.lengths)),
             (_numbers(cache.key_rows_LRGCK), _numbers(cache.value_rows_LRGCK)),
-            x_BD,
         )
-        if len(ids_B) < SHARED_ROWS:
-            loops.blocks(*arguments, 0, len(ids_B))
-        else:
-            in_parallel(lambda a, b: loops.blocks(*arguments, a, b), len(ids_B))
         cache.advance([1] * len(ids_B))
         logits_BV = torch.empty(len(ids_B), model.config.vocab_size)
         out_BV, head = logits_BV.numpy(), (self.head, self.head_scale, self.head_sums)

@@ -165,16 +165,14 @@ def _add_and_norm(new_BD, x_BD):
 
 
 @compiled
-def blocks(weights, lambdas, windows, rope, rows, cached, final_RD, start, stop):
-    """Read one token of each of the rows start..stop into the cache; write the normed residual stream after
-    the last block to their rows of `final_RD`.
+def blocks(weights, lambdas, windows, rope, rows, cached):
+    """Read one token per row into the cache; return the normed residual stream after the last block, (B, D).
 
     weights: addresses (L, 9, 3), token embeddings and their scales, an empty array like the gates. lambdas
     (2, L): of the residual stream and of the token embedding. rope (2, C, K/2). rows: ids and lengths.
     """
     addresses, table_PD, table_scale_P, gate_like = weights
-    keys, values = cached
-    ids_B, lengths_B = rows[0][start:stop], rows[1][start:stop]
+    (ids_B, lengths_B), (keys, values) = rows, cached
     B, D = ids_B.shape[0], table_PD.shape[1]
     L, _, G, capacity, K = keys.shape
     E = G * K
@@ -195,14 +193,14 @@ def blocks(weights, lambdas, windows, rope, rows, cached, final_RD, start, stop)
             gate, table = addresses[layer, GATE], addresses[layer, TABLE]
             _add_value_embedding(gate, table, table_PD.shape[0], ids_B, n_BD, table_PD, gate_like, v_BE, K)
         for b in range(B):
-            at, row = lengths_B[b], start + b
+            at = lengths_B[b]
             _rotate(q_BD[b], D // K, rope[0, at], rope[1, at])
             _rotate(k_BE[b], G, rope[0, at], rope[1, at])
             for e in range(E):
-                keys[layer, row, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
-                values[layer, row, e // K, at, e % K] = from_float32(v_BE[b, e], values)
+                keys[layer, b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
+                values[layer, b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
             first = max(0, at - windows[layer])
-            _attend(q_BD[b], keys[layer, row], values[layer, row], first, at + 1, scores, out_BD[b])
+            _attend(q_BD[b], keys[layer, b], values[layer, b], first, at + 1, scores, out_BD[b])
         _product(addresses[layer, OUT], table_PD, D, out_BD, n_BD)
         _add_and_norm(n_BD, x_BD)
         _product(addresses[layer, UP], table_PD, 4 * D, n_BD, up_BU)
@@ -211,6 +209,4 @@ def blocks(weights, lambdas, windows, rope, rows, cached, final_RD, start, stop)
                 up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
         _product(addresses[layer, DOWN], table_PD, D, up_BU, n_BD)
         _add_and_norm(n_BD, x_BD)
-    for b in range(B):
-        for d in range(D):
-            final_RD[start + b, d] = n_BD[b, d]
+    return n_BD
