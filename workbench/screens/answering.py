@@ -1,5 +1,6 @@
 """What all parts of the chat screen stand on: a conversation, and the answer that is written."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class Writing:
     num_context: int = 0
     first_at: float | None = None
     newest_at: float = field(default=0.0)
+    is_stopped: bool = False
+    """Whether the user wants no more of it."""
 
     @property
     def rate(self) -> float:
@@ -230,9 +233,15 @@ class AnsweringScreen(Screen[None]):
                 writing.num_context = reply.num_context
                 writing.widget.append(reply.tokens)
             elif isinstance(reply, Finished):
+                await self._catch_up(writing)
                 self._finish(writing, reply)
             else:
                 self._fail(writing, reply)
+
+    async def _catch_up(self, writing: Writing) -> None:
+        """Leave to the frames what is not drawn yet; all of it at once would keep keys waiting."""
+        while writing.widget.num_waiting > TOKENS_PER_FRAME and not writing.is_stopped:
+            await asyncio.sleep(FRAME_SECONDS)
 
     def _finish(self, writing: Writing, reply: Finished) -> None:
         answer = writing.answer
@@ -274,6 +283,7 @@ class AnsweringScreen(Screen[None]):
         """Stop the answer that is written and keep what there is; return whether there was one."""
         if self.writing is None:
             return False
+        self.writing.is_stopped = True
         self.workbench.client.cancel(self.writing.id)
         return True
 

@@ -94,6 +94,11 @@ class TokenText(Widget, can_focus=True):
         """Take more tokens; they are drawn by the next `flush`."""
         self._waiting += tokens
 
+    @property
+    def num_waiting(self) -> int:
+        """Tokens that are not drawn yet."""
+        return len(self._waiting)
+
     def flush(self, limit: int | None = None) -> None:
         """Draw what was appended, or at most `limit` tokens of it."""
         taken = self._waiting[:limit]
