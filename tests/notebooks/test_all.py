@@ -21,7 +21,7 @@ def test_without_a_base_it_says_what_to_do(name, made_by, tmp_path, script):
     assert done.returncode == 2
     assert done.stderr.strip() == "error: --load is missing: name the run or checkpoint to begin with"
     page = live.no_base(name, str(tmp_path), mo.md(""), needed="trained", made_by=made_by).text
-    assert f"notebooks/{made_by}.py" in page
+    assert f"just app {made_by}" in page
     assert str(tmp_path) in page
 
 
