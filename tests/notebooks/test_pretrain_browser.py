@@ -256,7 +256,7 @@ def test_after_a_reload_and_after_the_end(small_text: Path, open_notebook: OpenN
 
     page.press("Run")
     page.until(lambda: says(page, "The model is saved"), "it ends")
-    assert says(page, "Next page:")
+    assert says(page, "Next page")
     assert says(page, "--run pretrain-2 --resume --steps 24")
     for name in ("Step 1", "Step 10", "Run", "Pause"):
         page.until(lambda name=name: button(page, name).is_disabled(), f"{name} can not be pressed")
