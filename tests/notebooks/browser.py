@@ -24,6 +24,9 @@ PATIENCE = 60.0
 """Seconds after which something that should have happened never will; the machine may be busy."""
 SESSION_SECONDS = 2
 """Time that the server keeps a session whose page was closed."""
+TAKEN_AWAY = "reading '_redrawFromAutoMarginCount'"
+"""What Plotly says of a figure that was taken away while it was drawn (plotly/plotly.js issue 5159): it does
+no harm, and a page can not keep it from happening."""
 
 DEEP_QUERY = """
 function deepQuery(selector, root = document) {
@@ -66,7 +69,7 @@ class Notebook:
             is_foreign = message.location.get("url", "").startswith("http") and not message.location[
                 "url"
             ].startswith(self.url)
-            if message.type == "error" and not is_foreign:
+            if message.type == "error" and not is_foreign and TAKEN_AWAY not in message.text:
                 self.console_errors.append(message.text)
 
         page.on("console", on_console)
