@@ -107,12 +107,11 @@ def test_a_pause_takes_effect_within_one_step(tmp_path, control):
     assert controller.state == "paused"
 
 
-def test_a_pause_is_told_before_it_takes_effect(tmp_path, control):
-    """The step that is being made goes on only when that was seen."""
-    controller = control(tmp_path, steps=50, eval_every=0, save_every=0)
-    begun, is_seen = threading.Event(), threading.Event()
+def hold_up(controller: Controller) -> tuple[threading.Event, threading.Event]:
+    """Let every step wait; return what tells that one has begun, and what lets them go on."""
+    begun, may_go_on = threading.Event(), threading.Event()
 
-    def hold_up(run: Run) -> None:
+    def hold(run: Run) -> None:
         loss = run.trainer.loss
 
         class Held:
@@ -120,12 +119,19 @@ def test_a_pause_is_told_before_it_takes_effect(tmp_path, control):
 
             def __call__(self, model, batch):
                 begun.set()
-                assert is_seen.wait(LONG)
+                assert may_go_on.wait(LONG)
                 return loss(model, batch)
 
         run.trainer.loss = Held()
 
-    controller.call(hold_up).result(LONG)
+    controller.call(hold).result(LONG)
+    return begun, may_go_on
+
+
+def test_a_pause_is_told_before_it_takes_effect(tmp_path, control):
+    """The step that is being made goes on only when that was seen."""
+    controller = control(tmp_path, steps=50, eval_every=0, save_every=0)
+    begun, is_seen = hold_up(controller)
     assert not controller.is_first_step
     controller.run()
     assert begun.wait(LONG)
@@ -176,22 +182,7 @@ def test_what_a_build_does_is_told(tmp_path, begin):
 def test_commands_do_not_wait_while_a_step_is_long(tmp_path, control):
     """The step goes on only when all commands have been given."""
     controller = control(tmp_path, steps=50)
-    begun, are_given = threading.Event(), threading.Event()
-
-    def hold_up(run: Run) -> None:
-        loss = run.trainer.loss
-
-        class Held:
-            weight = staticmethod(loss.weight)
-
-            def __call__(self, model, batch):
-                begun.set()
-                assert are_given.wait(LONG)
-                return loss(model, batch)
-
-        run.trainer.loss = Held()
-
-    controller.call(hold_up).result(LONG)
+    begun, are_given = hold_up(controller)
     controller.run()
     assert begun.wait(LONG)
     answer = controller.call(lambda run: run.trainer.step)
