@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from picochat.data.ahead import Ahead
 from picochat.data.packing import PackedDocuments
 from picochat.train.run import Run
 
@@ -11,7 +12,8 @@ AMONG = 300
 
 def example_documents(run: Run, count: int, *, about: Sequence[str] = ()) -> list[str]:
     """Return some documents of a pretraining run: the one with most of the words, then the first ones."""
-    source = run.trainer.batches
+    batches = run.trainer.batches
+    source = batches.source if isinstance(batches, Ahead) else batches
     assert isinstance(source, PackedDocuments)
     shards = source.shards
     texts = [

@@ -2,6 +2,7 @@
 
 import json
 
+from picochat.data.ahead import Ahead
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.documents import example_documents
 from picochat.train.found import found_tokenizers
@@ -33,4 +34,7 @@ def test_examples_are_documents_that_are_read(tmp_path, begin, text_file):
     assert wanted in first
     assert len(others) == 2
     assert all(text.strip() in {paragraph.strip() for paragraph in paragraphs} for text in (first, *others))
+    # As on a device that a batch is made for ahead of its turn.
+    run.trainer.batches = Ahead(run.trainer.batches, pins=False)
+    assert example_documents(run, 3, about=(wanted,)) == [first, *others]
     run.close()
