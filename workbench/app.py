@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.reactive import reactive
 from textual.screen import Screen
 
@@ -87,6 +88,15 @@ class Workbench(App[None]):
         self._quit_at = -QUIT_SECONDS
         self._mistake = ""
         self._apply_settings()
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return what reads the keys: on Unix one that tells the escape key sooner."""
+        usual = super().get_driver_class()
+        if usual.__name__ != "LinuxDriver":  # a Windows console, or what the user has set
+            return usual
+        from workbench.driver import QuickEscapeDriver
+
+        return QuickEscapeDriver
 
     # Settings
 

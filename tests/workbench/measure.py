@@ -19,7 +19,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from picochat.engine.protocol import Alternative, TokenInfo
-from tests.workbench.terminal import ESCAPE, Terminal
+from tests.workbench.terminal import ESCAPE, PLAIN_ESCAPE, Terminal
 from workbench.conversations import ROOT, Answer, Conversation, Question
 from workbench.store import Store
 from workbench.tokens import TokenList
@@ -148,12 +148,14 @@ def typing_and_stopping() -> list[Row]:
             terminal.write(b"\x15")
             terminal.read_for(0.2)
         terminal.until(lambda text: "Ask something" in text)
-        stops = [_stop(terminal) for _ in range(STOPS)]
+        stops = [_stop(terminal, ESCAPE) for _ in range(STOPS)]
+        plain_stops = [_stop(terminal, PLAIN_ESCAPE) for _ in range(STOPS)]
         quit_app(terminal)
         stalls = worst_stall(folder)
     return [
         row(f"typed key is seen, {RATE} tok/s", keys, "30 ms"),
         row("stop until nothing more comes", stops, f"50 ms + one token ({1000 / RATE:.0f} ms)"),
+        row("  in a terminal without the kitty protocol", plain_stops, "the same"),
         stalls,
     ]
 
@@ -167,7 +169,7 @@ def _key(terminal: Terminal, number: int) -> Times:
     return terminal.until_written(letter), work(terminal) - before
 
 
-def _stop(terminal: Terminal) -> Times:
+def _stop(terminal: Terminal, escape: bytes) -> Times:
     """Stop an answer; return how long it takes until the screen says so, after which nothing more comes."""
     terminal.write(b"\x0e")
     terminal.until(lambda text: "A new conversation" in text)
@@ -177,8 +179,8 @@ def _stop(terminal: Terminal) -> Times:
     # What has come so far is not to be drawn in the time that is measured.
     assert "stopped" not in _last_answer(terminal.text)
     before = work(terminal)
-    terminal.write(ESCAPE)
-    stopped = terminal.until(lambda text: "stopped" in _last_answer(text))
+    terminal.write(escape)
+    stopped = terminal.until_written(b"stopped")
     busy = work(terminal) - before
     terminal.read_for(0.5)
     shown = _last_answer(terminal.text)

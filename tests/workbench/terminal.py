@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 import pyte
 
 ESCAPE = b"\x1b[27u"
-"""As terminals with the kitty protocol send it; of others the app has to wait whether more follows."""
+"""As terminals with the kitty protocol send it."""
+PLAIN_ESCAPE = b"\x1b"
+"""As others send it: the app has to wait whether more follows."""
 
 
 class Terminal:

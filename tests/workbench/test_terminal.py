@@ -1,8 +1,13 @@
 """The app in a real pseudo-terminal: what arrives there, and how it is left behind."""
 
+import os
+import queue
+import statistics
 import subprocess
 import sys
 import termios
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +15,12 @@ import pytest
 
 pytest.importorskip("pty")
 
-from tests.workbench.terminal import ESCAPE, Terminal
+from textual import constants
+from textual.events import Key
+from textual.message import Message
+
+from tests.workbench.terminal import ESCAPE, PLAIN_ESCAPE, Terminal
+from workbench.driver import QuickEscapeDriver
 
 APP = str(Path(__file__).with_name("fake_app.py"))
 ROOT = str(Path(__file__).parents[2])
@@ -45,6 +55,58 @@ def test_start_type_stream_stop_quit(terminal):
     terminal.write(b"\x11")
     assert terminal.wait() == 0
     assert is_restored(terminal)
+
+
+def test_a_lone_escape_is_told_from_the_beginning_of_another_key(terminal):
+    terminal.until(lambda text: "● tiny" in text)
+    half, rest = "ä".encode()[:1], "ä".encode()[1:]
+    terminal.write(half)
+    terminal.read_for(0.1)
+    terminal.write(rest)
+    terminal.until(lambda text: "│ ä" in text)
+    terminal.write(b"\r")
+    terminal.until(lambda text: "echo ä" in text and "Ask something" in text)
+    terminal.write(b"\x1b[A")
+    terminal.until(lambda text: "│ ä" in text)
+    terminal.write(b"\x7f")
+    terminal.until(lambda text: "Ask something" in text)
+    terminal.write(b"endless\r")
+    terminal.until(lambda text: "echo endless" in text and "tok/s" in text)
+    terminal.write(PLAIN_ESCAPE)
+    terminal.until_written(b"stopped", seconds=5)
+
+
+class TypedAt(QuickEscapeDriver):
+    """Only its reading thread, on a pipe."""
+
+    def __init__(self, fileno: int) -> None:
+        self.fileno, self.exit_event, self._debug = fileno, threading.Event(), False
+        self.told: queue.Queue[Message] = queue.Queue()
+
+    def process_message(self, message: Message) -> None:
+        self.told.put(message)
+
+
+def test_a_lone_escape_is_told_when_its_delay_is_over():
+    read_end, write_end = os.pipe()
+    driver = TypedAt(read_end)
+    thread = threading.Thread(target=driver.run_input_thread)
+    thread.start()
+    took = []
+    for _ in range(20):
+        time.sleep(0.01)
+        began = time.perf_counter()
+        os.write(write_end, PLAIN_ESCAPE)
+        key = driver.told.get(timeout=5)
+        assert isinstance(key, Key)
+        assert key.key == "escape"
+        took.append(time.perf_counter() - began)
+    os.close(write_end)
+    thread.join(timeout=5)  # the end of what is typed is the thread's end, too
+    assert not thread.is_alive()
+    os.close(read_end)
+    # Most of them: a busy machine may take its time for some. Textual's own takes 100 ms for each.
+    assert constants.ESCAPE_DELAY <= statistics.median(took) < constants.ESCAPE_DELAY + 0.04
 
 
 def test_quitting_while_an_answer_is_written_takes_no_time(terminal):
