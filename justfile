@@ -34,6 +34,10 @@ serve *options:
 measure-workbench:
     python tests/workbench/measure.py
 
+# how soon the pretraining page answers while its model trains, in Chromium
+measure-notebooks *options:
+    python tests/notebooks/measure.py {{ options }}
+
 # the fast tests, as many at once as there are cores
 test *options:
     python -m pytest -n auto {{ options }}

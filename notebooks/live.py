@@ -60,6 +60,8 @@ SHARE_OF_DRAWING = 0.3
 """A painter draws for at most this share of the time; the rest is for training."""
 PATIENCE = 0.08
 """Seconds that a cell waits for the worker; what comes later is drawn by the painter."""
+FIRST_FOR_USER = 0.4
+"""Seconds from the use of a control in which no step is begun and no other picture drawn."""
 QUICK = 0.3
 """A view that is drawn anew as often as that is a line of text: it waits for no picture."""
 
@@ -269,15 +271,19 @@ def view(
     live = is_live()
     is_quick = every <= QUICK
     is_loading = live and not is_quick and isinstance(session, Session) and session.is_new(draw)
-    if is_loading:
-        mo.output.replace(mo.md("*preparing …*"))
-    else:
+    if live and not is_loading:
+        _user_first(controller)
+    is_there = False
+    picture: object = mo.md("*preparing …*")
+    if not is_loading:
         now = _soonest(ask, meanwhile) if live and ask is not None and meanwhile is not None else ask
-        mo.output.replace(_drawn(draw, now, PATIENCE if live else None, is_quick=is_quick))
+        picture, is_there = _drawn(draw, now, PATIENCE if live else None, is_quick=is_quick)
+    mo.output.replace(picture)
     if live:
-        drawn = -1 if is_loading and ask is None else version
-        arguments = (draw, ask, controller, weakref.ref(session), every, drawn)
-        mo.Thread(target=_paint, args=arguments, name="picochat-painter", daemon=True).start()
+        painter = _Painter(draw, ask, controller, weakref.ref(session), every)
+        if is_there:
+            painter.drawn, painter.shown = version, _text(picture)
+        mo.Thread(target=painter.paint, name="picochat-painter", daemon=True).start()
 
 
 def _soonest(ask: Callable[[], "Future[Any]"], meanwhile: Callable[[], Any]) -> Callable[[], "Future[Any]"]:
@@ -294,64 +300,107 @@ def _soonest(ask: Callable[[], "Future[Any]"], meanwhile: Callable[[], Any]) -> 
     return now
 
 
+def _text(picture: object) -> str | None:
+    """Return what tells whether two pictures are the same; None if nothing does."""
+    return picture.text if isinstance(picture, mo.Html) else None
+
+
 def _drawn(
     draw: Callable[..., object],
     ask: Callable[[], "Future[Any]"] | None,
     patience: float | None,
     *,
     is_quick: bool = False,
-) -> object:
-    """Return the picture, or what went wrong with it; a page never stays still without a word."""
+) -> tuple[object, bool]:
+    """Return the picture, or what went wrong with it; a page never stays still without a word.
+
+    And whether that is all there is to show now; else an answer is on its way.
+    """
     try:
         answers = () if ask is None else (ask().result(patience),)
         if is_quick:
-            return draw(*answers)
+            return draw(*answers), True
         with _turn:
-            return draw(*answers)
+            return draw(*answers), True
     except NotYet:
-        return mo.md("*waiting for the model to finish its step …*")
+        return mo.md("*waiting for the model to finish its step …*"), False
     except NoRunError:
-        return mo.md("*there is no model to look at*")
+        return mo.md("*there is no model to look at*"), True
     except CancelledError:
-        return mo.md("*this model was put aside for another one*")
+        return mo.md("*this model was put aside for another one*"), True
     except Exception as error:
-        return trouble(error)
+        return trouble(error), True
 
 
 _turn = threading.RLock()
 """Pictures are drawn one after the other: several threads that draw leave no time to the one that trains."""
 
 
-def _paint(
-    draw: Callable[..., object],
-    ask: Callable[[], "Future[Any]"] | None,
-    controller: Controller,
-    session: "weakref.ref[Session]",
-    every: float,
-    version: int,
-) -> None:
-    thread = mo.current_thread()
+_others_from = 0.0
+"""When painters may draw again; of `time.perf_counter`."""
 
-    def is_over() -> bool:
-        return thread.should_exit or session() is None
 
-    is_drawn = ask is None
-    while not is_over():
-        newer = controller.wait(version, 0.5) if is_drawn else version
-        if newer == version and is_drawn:
-            if controller.is_closed:
+def _user_first(controller: object) -> None:
+    """Leave the processors to the answer that the user waits for, the browser's share of it included."""
+    global _others_from
+    _others_from = time.perf_counter() + FIRST_FOR_USER
+    if isinstance(controller, Controller):
+        controller.hold(FIRST_FOR_USER)
+
+
+class _Painter:
+    """Draws a view again and again, in a thread of its own. What looks as before is not sent again."""
+
+    def __init__(
+        self,
+        draw: Callable[..., object],
+        ask: Callable[[], "Future[Any]"] | None,
+        controller: Controller,
+        session: "weakref.ref[object]",
+        every: float,
+    ) -> None:
+        self._draw, self._ask, self._controller = draw, ask, controller
+        self._session, self._every = session, every
+        self.drawn: int | None = None
+        """Version of the controller that is on the page; None if nothing of it is."""
+        self.shown: str | None = None
+        """What the page has now."""
+
+    def paint(self) -> None:
+        """Draw whenever there is news, until the page is gone."""
+        thread = mo.current_thread()
+
+        def is_over() -> bool:
+            return thread.should_exit or self._session() is None
+
+        if self.drawn is not None:
+            self._rest(self._every, is_over)
+        while not is_over():
+            version = self._controller.version
+            if version == self.drawn:
+                if self._controller.is_closed:
+                    return
+                self._controller.wait(version, 0.5)
+                continue
+            if self._every > QUICK and (left := _others_from - time.perf_counter()) > 0:
+                time.sleep(left)
+                continue
+            self.drawn = version
+            began = time.thread_time()
+            picture, _ = _drawn(self._draw, self._ask, None, is_quick=self._every <= QUICK)
+            if is_over():
                 return
-            continue
-        version, is_drawn = newer, True
-        began = time.thread_time()
-        doing = _doing(controller)
-        picture = _drawn(draw, ask, None, is_quick=every <= QUICK)
-        if is_over():
-            return
-        mo.output.replace(picture)
-        pause_until = time.perf_counter() + max(every, (time.thread_time() - began) / SHARE_OF_DRAWING)
-        while not is_over() and (left := pause_until - time.perf_counter()) > 0:
-            if every <= QUICK and _doing(controller) != doing:
+            text = _text(picture)
+            if text is None or text != self.shown:
+                mo.output.replace(picture)
+            self.shown = text
+            self._rest(max(self._every, (time.thread_time() - began) / SHARE_OF_DRAWING), is_over)
+
+    def _rest(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        doing = _doing(self._controller)
+        end = time.perf_counter() + seconds
+        while not is_over() and (left := end - time.perf_counter()) > 0:
+            if self._every <= QUICK and _doing(self._controller) != doing:
                 break  # a button was pressed
             time.sleep(min(left, 0.05))
 

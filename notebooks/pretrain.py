@@ -300,7 +300,7 @@ def _(chosen):
     prompt = mo.ui.text(
         label="your text",
         full_width=True,
-        debounce=250,
+        debounce=100,
         **live.kept("pretrain.text", "Rosa lives in Seagate. Rosa keeps a cat. Rosa"),
     )
     when = mo.ui.slider(

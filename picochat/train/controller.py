@@ -49,6 +49,13 @@ class Controller:
         """Make no step after the one that is being made."""
         self._desk.pause()
 
+    def hold(self, seconds: float) -> None:
+        """Begin no step for so long: the processors are wanted for something that somebody waits for.
+
+        One step is made between two holds, so the run never stands still.
+        """
+        self._desk.hold(seconds)
+
     def reset(self) -> None:
         """Leave the run, saved, and build another."""
         self._desk.pause()

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -45,6 +46,9 @@ class Desk:
         """Steps that are still to be made."""
         self._is_over = False
         """Whether the run came to its end."""
+        self._held_until = -math.inf
+        self._held_before = -1
+        """The step that the last hold was before."""
         self.state: ControllerState = "building"
         self.error: BaseException | None = None
         self.version = 0
@@ -82,6 +86,13 @@ class Desk:
             if self.state == "running" and not self.is_pausing:
                 self.is_pausing = True
                 self._bump()
+
+    def hold(self, seconds: float) -> None:
+        """Begin no step for so long. Between two holds one step is made, however often it is asked for."""
+        with self._condition:
+            if self._held_before != self.steps_made:
+                self._held_before = self.steps_made
+                self._held_until = time.monotonic() + seconds
 
     def tell(self, doing: str) -> None:
         """Say what takes long while the run is built."""
@@ -175,6 +186,8 @@ class Desk:
             if event is not None:
                 self._publish(event)
                 return
+            if self._is_held():
+                return
             if self._claim_step(self.run):
                 self._set_state("running")
                 self._make_step(self.run)
@@ -190,6 +203,16 @@ class Desk:
             future.set_exception(error)
             if do in (self._open, self.rebuild):
                 raise
+
+    def _is_held(self) -> bool:
+        """Whether a step is to wait; then wait, until something else is to be done."""
+        with self._condition:
+            left = self._held_until - time.monotonic()
+            if self._budget < 1 or left <= 0:
+                return False
+            if not (self._tasks or self.is_closing):
+                self._condition.wait(left)
+            return True
 
     def _claim_step(self, run: Run) -> bool:
         """Take one of the steps that are to be made.

@@ -166,7 +166,7 @@ def open_notebook(chromium: "Browser", tmp_path: Path) -> Iterator[OpenNotebook]
             server = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, env=env)
         servers.append(server)
         url = f"http://127.0.0.1:{port}"
-        _wait_for(url, server, log)
+        wait_for(url, server, log)
         context = chromium.new_context(viewport={"width": 1200, "height": 1000}, color_scheme=color_scheme)
         notebook = Notebook(server, url, context.new_page(), log)
         opened.append(notebook)
@@ -186,7 +186,7 @@ def open_notebook(chromium: "Browser", tmp_path: Path) -> Iterator[OpenNotebook]
             server.wait(PATIENCE)
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:

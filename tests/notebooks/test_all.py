@@ -1,8 +1,10 @@
 """What holds for several notebooks: what they share in live.py."""
 
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from unittest.mock import MagicMock
+from weakref import ref
 
 import marimo as mo
 import pytest
@@ -90,3 +92,47 @@ def test_an_answer_that_fails_is_told_on_the_page(shown):
     live.view(str, Still(), seen(), ask=Future, meanwhile=fail)
     (page,) = shown
     assert "model.safetensors: is missing" in page.text
+
+
+class Busy:
+    """A controller that has news each time somebody looks, for a while."""
+
+    is_closed = True
+    _looked = 0
+
+    @property
+    def version(self) -> int:
+        self._looked = min(self._looked + 1, 20)
+        return self._looked
+
+    def wait(self, version: int, timeout: float) -> int:
+        raise AssertionError("there is news already")
+
+
+@pytest.mark.parametrize(("pictures", "sent"), [("aaabbbaab", "abab"), ("aaaaaa", "a")])
+def test_what_looks_as_before_is_not_sent_again(shown, monkeypatch, pictures, sent):
+    """A browser would draw it anew, and be late for the user."""
+    monkeypatch.setattr(live.mo, "current_thread", lambda: MagicMock(should_exit=False))
+    session = live.Session()
+    left = list(pictures)
+    page = live._Painter(
+        lambda: mo.Html(left.pop(0) if left else pictures[-1]), None, Busy(), ref(session), 0
+    )
+    page.paint()
+    assert "".join(picture.text for picture in shown) == sent
+
+
+def test_figures_without_a_text_are_always_sent(shown, monkeypatch):
+    monkeypatch.setattr(live.mo, "current_thread", lambda: MagicMock(should_exit=False))
+    session = live.Session()
+    live._Painter(lambda: "figure", None, Busy(), ref(session), 0).paint()
+    assert len(shown) > 5
+
+
+def test_other_pictures_wait_for_what_the_user_asked(shown, monkeypatch):
+    monkeypatch.setattr(live.mo, "current_thread", lambda: MagicMock(should_exit=False))
+    session = seen()
+    live.view(str, Still(), session, every=1.0)
+    asked = time.perf_counter()
+    live._Painter(lambda: "figure", None, Busy(), ref(session), 0.31).paint()
+    assert time.perf_counter() - asked >= live.FIRST_FOR_USER * 0.9

@@ -107,6 +107,36 @@ def test_a_pause_takes_effect_within_one_step(tmp_path, control):
     assert controller.state == "paused"
 
 
+def test_no_step_begins_while_it_is_held(tmp_path, control):
+    controller = control(tmp_path, steps=100_000, save_every=0, eval_every=0)
+    controller.run()
+    until(lambda: controller.progress[0] >= 2)
+    controller.hold(0.5)
+    time.sleep(0.1)  # the step that was being made
+    held = controller.progress[0]
+    assert controller.call(lambda run: run.trainer.step).result(LONG) == held, "questions are answered"
+    time.sleep(0.2)
+    assert controller.progress[0] == held
+    until(lambda: controller.progress[0] > held)
+    controller.hold(LONG)
+    controller.pause()
+    rest(controller)
+    assert controller.state == "paused", "a pause waits for no hold"
+
+
+def test_holds_without_end_do_not_stop_the_run(tmp_path, control):
+    """As when a slider is drawn to and fro all the time."""
+    controller = control(tmp_path, steps=100_000, save_every=0, eval_every=0)
+    controller.run()
+    until(lambda: controller.progress[0] >= 2)
+    began, before = time.monotonic(), controller.progress[0]
+    while time.monotonic() - began < 2:
+        controller.hold(0.1)
+        time.sleep(0.01)
+    made = controller.progress[0] - before
+    assert 5 <= made <= 25, "a step, then a tenth of a second, and so on"
+
+
 def hold_up(controller: Controller) -> tuple[threading.Event, threading.Event]:
     """Let every step wait; return what tells that one has begun, and what lets them go on."""
     begun, may_go_on = threading.Event(), threading.Event()
