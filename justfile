@@ -38,7 +38,7 @@ measure-workbench:
 measure-notebooks *options:
     python tests/notebooks/measure.py {{ options }}
 
-# the fast tests, as many at once as there are cores
+# the fast tests, some more at once than there are cores
 test *options:
     python -m pytest -n auto {{ options }}
 

@@ -15,9 +15,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 hypothesis.settings.register_profile("picochat", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "picochat")
 
+TESTS_BESIDE_CORES = 2
+"""Tests that run at once beyond one a core: many wait, for a clock or a process, half of their time."""
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 pytest_plugins = ["tests.chromium", "tests.notebooks.browser"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many tests `pytest -n auto` runs at once."""
+    return (os.cpu_count() or 1) + TESTS_BESIDE_CORES
 
 
 def is_near(host: Any) -> bool:

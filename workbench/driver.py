@@ -8,6 +8,11 @@ from textual import constants
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
+ESCAPE_SECONDS = 0.01
+"""Terminals without the kitty protocol send one byte for the escape key, which is also how other keys begin:
+it is the escape key when nothing follows for so long. Other keys arrive whole, also over ssh. The environment
+variable ESCDELAY, in milliseconds, counts for more.
+"""
 IDLE_SECONDS = 0.1
 """How often the reading thread looks whether the app ends."""
 A_LITTLE = 0.001
@@ -15,10 +20,13 @@ A_LITTLE = 0.001
 
 
 class QuickEscapeDriver(LinuxDriver):
-    """Tells the escape key as soon as `ESCDELAY` says; Textual's own only looks every tenth of a second."""
+    """Tells the escape key as soon as its delay is over; Textual's own looks every tenth of a second only."""
 
     def run_input_thread(self) -> None:
         """Pass on what is typed until the app ends."""
+        if "ESCDELAY" not in os.environ:
+            # The parser knows no other way to be told.
+            constants.ESCAPE_DELAY = ESCAPE_SECONDS
         parser = XTermParser(self._debug)
         decode = codecs.getincrementaldecoder("utf-8")().decode
         with selectors.DefaultSelector() as selector:
