@@ -30,7 +30,8 @@ class OpenWorkbench:
         if self.plain:
             self._chat_plainly()
             return
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        # Textual draws on the last one.
+        if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
             raise UserError("the workbench needs a terminal; `picochat chat` works in a pipe")
         if os.environ.get("TERM") == "dumb":
             raise UserError("this terminal can not move its cursor (TERM is dumb); use --plain")

@@ -122,6 +122,10 @@ class Choose(ModalScreen[str | None]):
         self._find = find
         self._delete = delete
         self._empty = empty
+        self._listed: str | None = None
+        """The words that the list is of; what is typed may be ahead of it."""
+        self._taken: str | None = None
+        """The words whose first find is to be taken as soon as it is there."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -150,11 +154,14 @@ class Choose(ModalScreen[str | None]):
         found.clear_options()
         found.add_options(options or [Option(self._empty, disabled=True)])
         found.highlighted = 0 if options else None
+        self._listed = words
+        if self._taken == words:
+            self._take()
 
     @property
     def _chosen(self) -> str | None:
         found = self.query_one(OptionList)
-        if found.highlighted is None:
+        if found.highlighted is None or self._listed != self.query_one(Input).value:
             return None
         return found.get_option_at_index(found.highlighted).id
 
@@ -176,9 +183,16 @@ class Choose(ModalScreen[str | None]):
                 self.notify(visible(str(error)), severity="error", markup=False)
             self._fill(self.query_one(Input).value)
 
-    def on_input_submitted(self) -> None:
-        if self._chosen is not None:
-            self.dismiss(self._chosen)
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if self._listed == event.value:
+            self._take()
+        else:
+            self._taken = event.value
+
+    def _take(self) -> None:
+        self._taken = None
+        if (chosen := self._chosen) is not None:
+            self.dismiss(chosen)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
