@@ -90,13 +90,13 @@ class Workbench(App[None]):
         self._apply_settings()
 
     def get_driver_class(self) -> type[Driver]:
-        """Return what reads the keys: on Unix one that tells the escape key sooner."""
+        """Return what reads the keys: on Unix one that knows plain terminals."""
         usual = super().get_driver_class()
         if usual.__name__ != "LinuxDriver":  # a Windows console, or what the user has set
             return usual
-        from workbench.driver import QuickEscapeDriver
+        from workbench.driver import PlainTerminalDriver
 
-        return QuickEscapeDriver
+        return PlainTerminalDriver
 
     # Settings
 

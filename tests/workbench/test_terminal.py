@@ -20,7 +20,7 @@ from textual.events import Key
 from textual.message import Message
 
 from tests.workbench.terminal import ESCAPE, PLAIN_ESCAPE, Terminal
-from workbench.driver import ESCAPE_SECONDS, QuickEscapeDriver
+from workbench.driver import ESCAPE_SECONDS, PlainTerminalDriver
 
 APP = str(Path(__file__).with_name("fake_app.py"))
 ROOT = str(Path(__file__).parents[2])
@@ -76,7 +76,7 @@ def test_a_lone_escape_is_told_from_the_beginning_of_another_key(terminal):
     terminal.until_written(b"stopped", seconds=5)
 
 
-class TypedAt(QuickEscapeDriver):
+class TypedAt(PlainTerminalDriver):
     """Only its reading thread, on a pipe."""
 
     def __init__(self, fileno: int) -> None:
@@ -109,6 +109,15 @@ def test_a_lone_escape_is_told_when_its_delay_is_over(monkeypatch):
     os.close(read_end)
     # Most of them: a busy machine may take its time for some. Textual's own takes 100 ms for each.
     assert ESCAPE_SECONDS <= statistics.median(took) < ESCAPE_SECONDS + 0.04
+
+
+@pytest.mark.parametrize("alt_d", [b"\x1bd", b"\x1b[100;3u"], ids=["plain", "kitty"])
+def test_alt_with_a_letter_is_no_text(terminal, alt_d):
+    terminal.until(lambda text: "● tiny" in text)
+    terminal.write(alt_d)
+    terminal.until(lambda text: "a prompt for both" in text)
+    terminal.write(b"\x1bOQ")
+    terminal.until(lambda text: "Ask something" in text)
 
 
 def test_quitting_while_an_answer_is_written_takes_no_time(terminal):
