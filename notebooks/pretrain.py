@@ -33,7 +33,7 @@ def _():
     of one) is to come next. It learns that by doing it. **One step** of training is: take a few stretches of
     text, let the model guess every next token in them, see how wrong it was (the **loss**), and nudge each
     **weight**, one of the numbers that it computes with, a little in the direction that makes the loss
-    smaller. Nothing else happens, a few hundred times here, a few hundred thousand times for a large model.
+    smaller. Nothing else happens, a thousand times here, a few hundred thousand times for a large model.
 
     On this page you make these steps yourself, one or many at a time, and see what each of them changes:
     what the model says, what it expects, and what it looks at. A small model is made ready below, which

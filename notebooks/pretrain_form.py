@@ -20,7 +20,8 @@ class PretrainPage(Pretrain):
     vocab_size: int = 1024
     depth: int = 2
     seq_len: int = 128
-    steps: int = 300
+    steps: int = 1000
+    batch_size: int = 16
     warmup: int = 10
     eval_every: int = 25
     eval_tokens: int = 8192

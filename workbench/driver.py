@@ -15,7 +15,7 @@ from textual.message import Message
 
 ESCAPE_SECONDS = 0.01
 """The escape key may be one byte, which is also how other keys begin: it is the escape key when nothing
-follows for so long. Other keys arrive whole, also over ssh. The environment variable ESCDELAY, in milliseconds,
+follows for so long. Other keys arrive whole, also over ssh. The environment variable ESCDELAY (milliseconds)
 counts for more.
 """
 IDLE_SECONDS = 0.1

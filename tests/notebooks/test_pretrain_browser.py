@@ -58,7 +58,7 @@ def test_it_opens_on_the_built_in_world(open_notebook: OpenNotebook):
     page = open_notebook("pretrain")
     page.until(lambda: is_ready(page), "the built-in world is ready", 600)
     page.until(lambda: len(page.figures()) == 4, "all pictures of the untrained model are drawn")
-    assert "step 0 of 300" in page.text()
+    assert "step 0 of 1,000" in page.text()
     assert "runs/pretrain-1" in page.text().replace("\\", "/")
     assert "1,024 tokens, trained on this text" in page.text()
     page.until(lambda: "makes 3." in page.text(), "the untrained model is measured, in bits per byte")
