@@ -326,9 +326,12 @@ def _():
     *Run* makes all steps. What to expect depends on the model that practice begins with, for it learns only
     from problems that it does now and then.
 
-    - **The model of a quick tour** is right one time in ten, or in two at best, and a few minutes of practice
-      mostly leave it so: right answers go up and down by chance, on held-out problems too, and some kind of
-      problems may even lose. What moves first is the form: watch *well built*, the length and **entropy**.
+    - **The model of these pages**, as they are set, does 51 to 64 % of the held-out word problems before.
+      These 60 steps added 15, 13 and 11 points with three seeds. How it uses the calculator and knows its
+      facts went up with one seed and with the others to and fro, as 100 problems do by chance.
+    - **A model that was trained for less** is right one time in ten, or in two at best, and practice mostly
+      leaves it so: right answers go up and down by chance. What moves first is the form: watch *well built*,
+      the length and **entropy**.
     - **The model of `just demo`** (choose `demo-sft` above) does 72 to 82 % of the harder sums before, and
       practice added 9, 16 and 12 points with three seeds.
 

@@ -47,11 +47,11 @@ def _():
     mo.vstack(
         [
             mo.md(f"""
-    **What to expect.** The model below is the smallest that shows it all: in its few minutes it learns
-    words, names and how sentences are built, and states its facts with confidence and mostly wrong. A model
-    worth chatting with needs 4 layers, a vocabulary of 2,048, a context of 256 and {FULL_STEPS:,} steps,
-    about {FULL_MINUTES} minutes on two cores: set these in the form below, or let `picochat demo` train all
-    stages.
+    **What to expect.** The model below is the smallest that shows it all. In its few minutes it learns
+    words, names, how sentences are built, and much of what its text says; on the next pages it learns to
+    answer with that and to calculate. A larger one answers better: with 4 layers, a vocabulary of 2,048, a
+    context of 256 and {FULL_STEPS:,} steps it takes about {FULL_MINUTES} minutes on two cores. Set these in
+    the form below, or let `picochat demo` train all stages.
     """),
             words.glossary(),
         ]
