@@ -145,8 +145,8 @@ def test_the_defaults_are_those_of_the_command_but_for_the_size():
     page, command = pretrain_form.PretrainPage().row(), PretrainOptions().row()
     assert page.keys() == command.keys()
     changed = {name for name in page if page[name] != command[name]}
-    assert changed <= {"vocab_size", "depth", "seq_len", "steps", "warmup", "eval_every", "eval_tokens",
-        "sample_every", "save_every", "keep", "prompts"}  # fmt: skip
+    assert changed <= {"vocab_size", "depth", "seq_len", "batch_size", "steps", "warmup", "eval_every",
+        "eval_tokens", "sample_every", "save_every", "keep", "prompts"}  # fmt: skip
 
 
 FORM = {
