@@ -40,7 +40,7 @@ measure-notebooks *options:
 
 # the fast tests, some more at once than there are cores
 test *options:
-    python -m pytest -n auto --dist worksteal {{ options }}
+    python -m pytest -n auto {{ options }}
 
 # all tests, those that take minutes included
 test-all *options:
