@@ -21,7 +21,7 @@ NETWORK = re.compile(r"https://cdn\.jsdelivr\.net/npm/@marimo-team/frontend@[^/\
 
 SETTINGS = {
     "tokenizer": "",
-    "pretrain": "--run small-pretrain",
+    "pretrain": "--run small-pretrain --steps 300 --batch-size 8",
     "sft": "--run small-sft --load small-pretrain --steps 60 --batch-size 8",
     "grpo": "--run small-grpo --load small-sft --steps 3 --prompts 4 --group-size 4 --eval-problems 8",
     "eval": "",
