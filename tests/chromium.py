@@ -28,6 +28,12 @@ def find_chromium(playwright: "Playwright") -> str:
     pytest.skip(reason)
 
 
+def launch(playwright: "Playwright") -> "Browser":
+    """Start the browser, without a window."""
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    return playwright.chromium.launch(executable_path=find_chromium(playwright), args=arguments)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator["Browser"]:
     """A headless browser."""
@@ -35,7 +41,6 @@ def chromium() -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=arguments)
+        browser = launch(playwright)
         yield browser
         browser.close()

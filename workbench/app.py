@@ -1,13 +1,14 @@
 """The terminal app."""
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import work
+from textual import constants, events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
@@ -90,13 +91,21 @@ class Workbench(App[None]):
         self._apply_settings()
 
     def get_driver_class(self) -> type[Driver]:
-        """Return what reads the keys: on Unix one that knows plain terminals."""
-        usual = super().get_driver_class()
-        if usual.__name__ != "LinuxDriver":  # a Windows console, or what the user has set
-            return usual
-        from workbench.driver import PlainTerminalDriver
+        """Return what reads the keys: on Unix one that tells the escape key sooner than Textual's."""
+        if sys.platform == "win32" or constants.DRIVER is not None:  # another that the user has set
+            return super().get_driver_class()
+        from workbench.driver import QuickEscapeDriver
 
-        return PlainTerminalDriver
+        return QuickEscapeDriver
+
+    async def on_event(self, event: events.Event) -> None:
+        """Take an event; Alt with a letter is a key, and no text.
+
+        In terminals without the kitty protocol Textual gives it the letter, and types it where text is typed.
+        """
+        if isinstance(event, events.Key) and event.key.startswith("alt+"):
+            event.character = None
+        await super().on_event(event)
 
     # Settings
 

@@ -1,22 +1,17 @@
-"""Reads the keys of a Unix terminal. Its import fails on Windows, whose console has events for keys.
-
-In terminals without the kitty protocol (tmux, many others) Textual is slow to tell the escape key, and takes
-Alt with a letter for the letter wherever text is typed. Here both are as in terminals that have it.
-"""
+"""Reads the keys of a Unix terminal, the escape key without delay. Its import fails on Windows."""
 
 import codecs
 import os
 import selectors
 
-from textual import constants, events
+from textual import constants
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
-from textual.message import Message
 
 ESCAPE_SECONDS = 0.01
-"""The escape key may be one byte, which is also how other keys begin: it is the escape key when nothing
-follows for so long. Other keys arrive whole, also over ssh. The environment variable ESCDELAY (milliseconds)
-counts for more.
+"""In terminals without the kitty protocol the escape key is one byte, which is also how other keys begin:
+it is the escape key when nothing follows for so long. Other keys arrive whole, also over ssh. The environment
+variable ESCDELAY, in milliseconds, counts for more.
 """
 IDLE_SECONDS = 0.1
 """How often the reading thread looks whether the app ends."""
@@ -24,8 +19,8 @@ A_LITTLE = 0.001
 """Longer than the delay: at its end the parser has to find it over."""
 
 
-class PlainTerminalDriver(LinuxDriver):
-    """Tells the escape key as soon as its delay is over, and Alt with a letter from the letter."""
+class QuickEscapeDriver(LinuxDriver):
+    """Tells the escape key as soon as its delay is over; Textual's own looks every tenth of a second only."""
 
     def run_input_thread(self) -> None:
         """Pass on what is typed until the app ends."""
@@ -49,9 +44,3 @@ class PlainTerminalDriver(LinuxDriver):
                         self.process_message(message)
                 for message in parser.tick():
                     self.process_message(message)
-
-    def process_message(self, message: Message) -> None:
-        """Pass on a message; Alt with a letter is a key, and no text."""
-        if isinstance(message, events.Key) and message.key.startswith("alt+"):
-            message.character = None
-        super().process_message(message)

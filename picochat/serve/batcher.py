@@ -165,6 +165,7 @@ class Batcher:
             while self._take_in():
                 self._step()
         except Exception:
+            # Whatever it was, nobody is above this thread, and those who wait for it have to be told.
             log.exception("the decoder has died")
             with self._changed:
                 self.has_died = True

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import sys
 import time
 from collections.abc import Collection
 
@@ -71,11 +72,9 @@ class Guard:
 
         try:
             await self._pass_on(scope, receive, send_guarded)
-        except Exception:
-            # Told of, as status 500, by whom it is passed on to.
-            status = 500
-            raise
         finally:
+            if isinstance(sys.exception(), Exception):
+                status = 500  # so it is told by whom it is passed on to
             seconds = time.perf_counter() - began
             self._metrics.requests[route, status] += 1
             log.info("%s %s %s %.3fs", scope["method"], route, status or "gone", seconds)

@@ -4,13 +4,14 @@ The fixture `open_notebook` is known to all tests (see tests/conftest.py): `open
 notebooks/NAME.py and returns a `Notebook`. At the end the test fails on every error of a cell or the console.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,47 +147,51 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+@contextlib.contextmanager
+def served(
+    name: str, args: Sequence[str], folder: Path, browser: "Browser", **context: Any
+) -> Iterator[Notebook]:
+    """Serve a notebook as an app in `folder`; yield a page of the browser to load it in."""
+    port = free_port()
+    log = folder / f"server-{port}.log"
+    command = [
+        *(sys.executable, "-m", "marimo", "run", str(ROOT / "notebooks" / f"{name}.py")),
+        *("--headless", "--no-token", "--host", "127.0.0.1", "--port", str(port)),
+        *("--session-ttl", str(SESSION_SECONDS)),
+        *("--", *args),
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MARIMO_SKIP_UPDATE_CHECK": "1"}
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, env=env)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(url, server, log)
+        window = browser.new_context(viewport={"width": 1200, "height": 1000}, **context)
+        with contextlib.closing(window):
+            yield Notebook(server, url, window.new_page(), log)
+    finally:
+        server.terminate()
+        server.wait(PATIENCE)
+
+
 @pytest.fixture
 def open_notebook(chromium: "Browser", tmp_path: Path) -> Iterator[OpenNotebook]:
     """Serve a notebook and load it: open_notebook("pretrain", "--steps", "9"). Runs go to tmp_path/runs."""
-    opened: list[Notebook] = []
-    servers: list[subprocess.Popen[bytes]] = []
+    with contextlib.ExitStack() as pages:
+        opened: list[Notebook] = []
 
-    def open_notebook(name: str, *args: str, color_scheme: Any = "light") -> Notebook:
-        port = free_port()
-        log = tmp_path / f"server-{port}.log"
-        command = [
-            *(sys.executable, "-m", "marimo", "run", str(ROOT / "notebooks" / f"{name}.py")),
-            *("--headless", "--no-token", "--host", "127.0.0.1", "--port", str(port)),
-            *("--session-ttl", str(SESSION_SECONDS)),
-            *("--", *args),
-        ]
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "MARIMO_SKIP_UPDATE_CHECK": "1"}
-        with log.open("wb") as file:
-            server = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, env=env)
-        servers.append(server)
-        url = f"http://127.0.0.1:{port}"
-        wait_for(url, server, log)
-        context = chromium.new_context(viewport={"width": 1200, "height": 1000}, color_scheme=color_scheme)
-        notebook = Notebook(server, url, context.new_page(), log)
-        opened.append(notebook)
-        return notebook.load()
+        def open_notebook(name: str, *args: str, color_scheme: Any = "light") -> Notebook:
+            page = served(name, args, tmp_path, chromium, color_scheme=color_scheme)
+            opened.append(pages.enter_context(page))
+            return opened[-1].load()
 
-    yield open_notebook
-    try:
+        yield open_notebook
         for notebook in opened:
-            for page in notebook.page.context.pages:
-                if page is notebook.page:
-                    notebook.check()
-    finally:
-        for notebook in opened:
-            notebook.page.context.close()
-        for server in servers:
-            server.terminate()
-            server.wait(PATIENCE)
+            if notebook.page in notebook.page.context.pages:
+                notebook.check()
 
 
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:

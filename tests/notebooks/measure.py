@@ -6,7 +6,6 @@ Browser, page and training share the machine; a busy one makes all of it worse.
 
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.chromium import find_chromium
-from tests.notebooks.browser import DEEP_QUERY, ROOT, Notebook, free_port, wait_for
+from tests.chromium import launch
+from tests.notebooks.browser import DEEP_QUERY, Notebook, served
 
 TARGET_MS = 300
 TIMES = 15
@@ -53,26 +52,11 @@ WATCH = """
 
 def main() -> None:
     """Open the page as it comes, let it train, use each control some times, and print a table."""
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder, port = Path(name), free_port()
-        command = [
-            *(sys.executable, "-m", "marimo", "run", str(ROOT / "notebooks" / "pretrain.py")),
-            *("--headless", "--no-token", "--port", str(port), "--", "--steps", "5000", *sys.argv[1:]),
-        ]
-        log = folder / "log"
-        with log.open("wb") as file:
-            env = {**os.environ, "PYTHONPATH": str(ROOT), "MARIMO_SKIP_UPDATE_CHECK": "1"}
-            server = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, env=env)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(url, server, log)
-            browser = playwright.chromium.launch(executable_path=find_chromium(playwright))
-            page = browser.new_context(viewport={"width": 1200, "height": 1000}).new_page()
-            measure(Notebook(server, url, page, log).load())
-            browser.close()
-        finally:
-            server.terminate()
-            server.wait()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        # Enough steps for all of it.
+        args = ("--steps", "5000", *sys.argv[1:])
+        with served("pretrain", args, Path(folder), launch(playwright)) as notebook:
+            measure(notebook.load())
 
 
 def measure(notebook: Notebook) -> None:

@@ -20,7 +20,7 @@ from textual.events import Key
 from textual.message import Message
 
 from tests.workbench.terminal import ESCAPE, PLAIN_ESCAPE, Terminal
-from workbench.driver import ESCAPE_SECONDS, PlainTerminalDriver
+from workbench.driver import ESCAPE_SECONDS, QuickEscapeDriver
 
 APP = str(Path(__file__).with_name("fake_app.py"))
 ROOT = str(Path(__file__).parents[2])
@@ -76,7 +76,7 @@ def test_a_lone_escape_is_told_from_the_beginning_of_another_key(terminal):
     terminal.until_written(b"stopped", seconds=5)
 
 
-class TypedAt(PlainTerminalDriver):
+class TypedAt(QuickEscapeDriver):
     """Only its reading thread, on a pipe."""
 
     def __init__(self, fileno: int) -> None:
