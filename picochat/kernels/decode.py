@@ -5,6 +5,7 @@ A small model's step in plain PyTorch is some 150 operations, each of which cost
 What is left in the compiled step is the reading of the weights, once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +20,8 @@ from picochat.model.cache import KVCache
 from picochat.model.gpt import GPT
 from picochat.model.int8 import Int8Embedding, Int8Linear
 
-SHARED_BYTES = 4 << 20
-"""A head smaller than this is not worth waking other threads for."""
+SHARED_WORK = 2 << 20
+"""Fewer multiplications than this are not worth waking other threads for."""
 
 
 def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tensor:
@@ -54,6 +55,8 @@ class _Plan:
     head_sums: np.ndarray
     gate_like: np.ndarray
     windows: np.ndarray
+    num_weights: int
+    """Of all blocks' matrices."""
     kept: list[Any]
     """What was computed and `addresses` point to."""
     rope: np.ndarray | None = None
@@ -66,7 +69,7 @@ class _Plan:
         if int(ids_B.min()) < 0 or int(ids_B.max()) >= len(self.table):
             raise IndexError(f"token ids are 0 to {model.config.vocab_size - 1}")
         lambdas = torch.stack([model.resid_lambdas.detach(), model.x0_lambdas.detach()]).float()
-        x_BD = loops.blocks(
+        arrays = (
             (self.addresses, self.table, self.table_scale, self.gate_like),
             lambdas.numpy(),
             self.windows,
@@ -74,13 +77,20 @@ class _Plan:
             (ids_B.numpy(), np.array(cache.lengths)),
             (_numbers(cache.key_rows_LRGCK), _numbers(cache.value_rows_LRGCK)),
         )
-        cache.advance([1] * len(ids_B))
-        logits_BV = torch.empty(len(ids_B), model.config.vocab_size)
+        B = len(ids_B)
+        final_BD = np.empty((B, model.config.n_embd), np.float32)
+        _share(
+            lambda a, b: loops.blocks(*arrays, final_BD, a, b), B, work=B * self.num_weights, unit=loops.COLUMNS
+        )
+        cache.advance([1] * B)
+        logits_BV = torch.empty(B, model.config.vocab_size)
         out_BV, head = logits_BV.numpy(), (self.head, self.head_scale, self.head_sums)
-        if self.head.nbytes < SHARED_BYTES:
-            loops.head(*head, x_BD, out_BV, 0, out_BV.shape[1])
-        else:
-            in_parallel(lambda a, b: loops.head(*head, x_BD, out_BV, a, b), out_BV.shape[1])
+        _share(
+            lambda a, b: loops.head(*head, final_BD, out_BV, a, b),
+            out_BV.shape[1],
+            work=B * self.head.size,
+            unit=loops.ROWS,
+        )
         return logits_BV
 
     def _rope(self, model: GPT, capacity: int) -> np.ndarray:
@@ -88,6 +98,14 @@ class _Plan:
             cos, sin = model.rope_at(torch.arange(capacity), capacity)
             self.rope = torch.stack((cos[:, 0], sin[:, 0])).contiguous().numpy()
         return self.rope
+
+
+def _share(work_on: Callable[[int, int], object], size: int, *, work: int, unit: int) -> None:
+    """Call work_on(start, stop) for range(size), or for parts of it that begin at multiples of `unit`."""
+    if work < SHARED_WORK:
+        work_on(0, size)
+    else:
+        in_parallel(lambda a, b: work_on(unit * a, min(unit * b, size)), -(-size // unit))
 
 
 _plans: WeakKeyDictionary[GPT, _Plan] = WeakKeyDictionary()
@@ -110,7 +128,7 @@ def _make_plan(model: GPT) -> _Plan | None:
     kept: list[Any] = []
     table = np.zeros((model.config.n_layer, 9, 3), dtype=np.int64)
     dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
-    gate_like = torch.empty(0)
+    gate_like, num_weights = torch.empty(0), 0
 
     def scale_of(module: Any) -> torch.Tensor:
         if not isinstance(module, Int8Linear | Int8Embedding):
@@ -143,6 +161,7 @@ def _make_plan(model: GPT) -> _Plan | None:
                 sums.ctypes.data if sums.size else 0,
             )
             dtypes.add(module.weight.dtype)
+            num_weights += module.weight.numel() if column != loops.TABLE else 0
     if len(dtypes) > 1 or not all(tensor.is_contiguous() for tensor in model.parameters()):
         return None
     return _Plan(
@@ -155,6 +174,7 @@ def _make_plan(model: GPT) -> _Plan | None:
         head_sums=row_sums(_numbers(model.lm_head.weight)),
         gate_like=_numbers(gate_like),
         windows=np.array(model.config.windows),
+        num_weights=num_weights,
         kept=kept,
     )
 

@@ -12,14 +12,39 @@ import numpy as np
 
 from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, part, pointer, to_float32
 from picochat.kernels.int8_dot import by_instruction
+from picochat.kernels.tile_dot import COLUMNS, LANES, ROWS, tile
 
 EPS = 1e-6
 WTE, Q, KEY, VALUE, OUT, UP, DOWN, GATE, TABLE = range(9)
 """Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last
 two. Behind each address stand those of the float32 scales and of the row sums of an int8 matrix, or 0."""
-FOUR = 4
 GATE_CHANNELS = 32
 """As in picochat.model.config, which compiled code cannot read."""
+
+
+@part
+def _tiles(weight_OI, x_BI, out_BO, first, last):
+    """out = x W^T without scales, as far as whole tiles go; return the outputs and the rows that they reach."""
+    B, num_in = x_BI.shape
+    if B < COLUMNS or num_in % LANES:
+        return first, 0
+    end_o, end_b = last - (last - first) % ROWS, B - B % COLUMNS
+    weights, x, out = weight_OI.ctypes.data, x_BI.ctypes.data, out_BO.ctypes.data
+    row, stride = num_in * weight_OI.itemsize, out_BO.shape[1]
+    for o in range(first, end_o, ROWS):
+        for b in range(0, end_b, COLUMNS):
+            # The first tile waits for memory: what the next one needs is fetched beside it.
+            ahead = ROWS if b == 0 else 0
+            tile(
+                weights + o * row,
+                weight_OI,
+                ahead,
+                x + 4 * b * num_in,
+                num_in,
+                out + 4 * (b * stride + o),
+                stride,
+            )
+    return end_o, end_b
 
 
 @part
@@ -28,29 +53,17 @@ def matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
     if by_instruction(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
         return
     B, num_in = x_BI.shape
+    end_o, end_b = _tiles(weight_OI, x_BI, out_BO, first, last)
     for o in range(first, last):
-        scale = scale_O[o] if scale_O.size else f32(1.0)
-        b = 0
-        while b + FOUR <= B:
-            # Four rows of x share the reading of one row of weights.
-            s0 = s1 = s2 = s3 = f32(0.0)
-            for i in range(num_in):
-                w = to_float32(weight_OI[o, i])
-                s0 += w * x_BI[b, i]
-                s1 += w * x_BI[b + 1, i]
-                s2 += w * x_BI[b + 2, i]
-                s3 += w * x_BI[b + 3, i]
-            out_BO[b, o] = scale * s0
-            out_BO[b + 1, o] = scale * s1
-            out_BO[b + 2, o] = scale * s2
-            out_BO[b + 3, o] = scale * s3
-            b += FOUR
-        while b < B:
+        for b in range(end_b if o < end_o else 0, B):
             s = f32(0.0)
             for i in range(num_in):
                 s += to_float32(weight_OI[o, i]) * x_BI[b, i]
-            out_BO[b, o] = scale * s
-            b += 1
+            out_BO[b, o] = s
+    if scale_O.size:
+        for b in range(B):
+            for o in range(first, last):
+                out_BO[b, o] *= scale_O[o]
 
 
 @compiled
@@ -165,14 +178,16 @@ def _add_and_norm(new_BD, x_BD):
 
 
 @compiled
-def blocks(weights, lambdas, windows, rope, rows, cached):
-    """Read one token per row into the cache; return the normed residual stream after the last block, (B, D).
+def blocks(weights, lambdas, windows, rope, rows, cached, final_BD, first_row, last_row):
+    """Read one token each into the rows first_row..last_row of the cache; write the normed residual stream
+    after the last block.
 
     weights: addresses (L, 9, 3), token embeddings and their scales, an empty array like the gates. lambdas
     (2, L): of the residual stream and of the token embedding. rope (2, C, K/2). rows: ids and lengths.
     """
     addresses, table_PD, table_scale_P, gate_like = weights
-    (ids_B, lengths_B), (keys, values) = rows, cached
+    keys, values = cached
+    ids_B, lengths_B = rows[0][first_row:last_row], rows[1][first_row:last_row]
     B, D = ids_B.shape[0], table_PD.shape[1]
     L, _, G, capacity, K = keys.shape
     E = G * K
@@ -197,10 +212,10 @@ def blocks(weights, lambdas, windows, rope, rows, cached):
             _rotate(q_BD[b], D // K, rope[0, at], rope[1, at])
             _rotate(k_BE[b], G, rope[0, at], rope[1, at])
             for e in range(E):
-                keys[layer, b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
-                values[layer, b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
-            first = max(0, at - windows[layer])
-            _attend(q_BD[b], keys[layer, b], values[layer, b], first, at + 1, scores, out_BD[b])
+                keys[layer, first_row + b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
+                values[layer, first_row + b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
+            seen = keys[layer, first_row + b], values[layer, first_row + b]
+            _attend(q_BD[b], *seen, max(0, at - windows[layer]), at + 1, scores, out_BD[b])
         _product(addresses[layer, OUT], table_PD, D, out_BD, n_BD)
         _add_and_norm(n_BD, x_BD)
         _product(addresses[layer, UP], table_PD, 4 * D, n_BD, up_BU)
@@ -209,4 +224,4 @@ def blocks(weights, lambdas, windows, rope, rows, cached):
                 up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
         _product(addresses[layer, DOWN], table_PD, D, up_BU, n_BD)
         _add_and_norm(n_BD, x_BD)
-    return n_BD
+    final_BD[first_row:last_row] = n_BD

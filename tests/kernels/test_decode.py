@@ -127,7 +127,7 @@ def test_a_row_does_not_depend_on_its_mates(kind: str):
 
 def test_threads_do_not_change_it(monkeypatch):
     model = make_model()
-    monkeypatch.setattr(decode, "SHARED_BYTES", 0)
+    monkeypatch.setattr(decode, "SHARED_WORK", 0)
     results = []
     for number in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda number=number: number)
