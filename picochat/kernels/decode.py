@@ -22,6 +22,8 @@ from picochat.model.int8 import Int8Embedding, Int8Linear
 
 SHARED_WORK = 2 << 20
 """Fewer multiplications than this are not worth waking other threads for."""
+PRODUCT_ROWS = 48
+"""From so many rows on torch's product with the head is faster than the compiled loops."""
 
 
 def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tensor:
@@ -84,14 +86,23 @@ class _Plan:
         )
         cache.advance([1] * B)
         logits_BV = torch.empty(B, model.config.vocab_size)
-        out_BV, head = logits_BV.numpy(), (self.head, self.head_scale, self.head_sums)
-        _share(
-            lambda a, b: loops.head(*head, final_BD, out_BV, a, b),
-            out_BV.shape[1],
-            work=B * self.head.size,
-            unit=loops.ROWS,
-        )
+        self._head(final_BD, logits_BV, model.lm_head.weight)
         return logits_BV
+
+    def _head(self, x_BD: np.ndarray, logits_BV: torch.Tensor, weight_VD: torch.Tensor) -> None:
+        from picochat.kernels import decode_loops as loops
+
+        out_BV, (B, V) = logits_BV.numpy(), logits_BV.shape
+        if B >= PRODUCT_ROWS and weight_VD.dtype == torch.float32:
+            torch.mm(torch.from_numpy(x_BD), weight_VD.detach().T, out=logits_BV)
+            _share(lambda a, b: loops.softcap(out_BV, a, b), V, work=B * V, unit=loops.LANES)
+            return
+
+        def work_on(first: int, last: int) -> None:
+            loops.head(self.head, self.head_scale, self.head_sums, x_BD, out_BV, first, last)
+            loops.softcap(out_BV, first, last)
+
+        _share(work_on, V, work=B * self.head.size, unit=loops.ROWS)
 
     def _rope(self, model: GPT, capacity: int) -> np.ndarray:
         if self.rope is None or self.rope.shape[1] < capacity:

@@ -18,6 +18,8 @@ EPS = 1e-6
 WTE, Q, KEY, VALUE, OUT, UP, DOWN, GATE, TABLE = range(9)
 """Columns of the table of addresses, one row per layer; a layer without value embedding has 0 at the last
 two. Behind each address stand those of the float32 scales and of the row sums of an int8 matrix, or 0."""
+PANEL, CHUNK = 256 << 10, 24 << 10
+"""Bytes of weights that stay in the second cache, and of activations that stay in the first one meanwhile."""
 GATE_CHANNELS = 32
 """As in picochat.model.config, which compiled code cannot read."""
 
@@ -31,19 +33,22 @@ def _tiles(weight_OI, x_BI, out_BO, first, last):
     end_o, end_b = last - (last - first) % ROWS, B - B % COLUMNS
     weights, x, out = weight_OI.ctypes.data, x_BI.ctypes.data, out_BO.ctypes.data
     row, stride = num_in * weight_OI.itemsize, out_BO.shape[1]
-    for o in range(first, end_o, ROWS):
-        for b in range(0, end_b, COLUMNS):
-            # The first tile waits for memory: what the next one needs is fetched beside it.
-            ahead = ROWS if b == 0 else 0
-            tile(
-                weights + o * row,
-                weight_OI,
-                ahead,
-                x + 4 * b * num_in,
-                num_in,
-                out + 4 * (b * stride + o),
-                stride,
-            )
+    panel_rows = max(1, PANEL // (ROWS * row)) * ROWS
+    chunk_rows = max(1, CHUNK // (COLUMNS * 4 * num_in)) * COLUMNS
+    for panel in range(first, end_o, panel_rows):
+        for chunk in range(0, end_b, chunk_rows):
+            for o in range(panel, min(panel + panel_rows, end_o), ROWS):
+                for b in range(chunk, min(chunk + chunk_rows, end_b), COLUMNS):
+                    # The first tile waits for memory: what the next one needs is fetched beside it.
+                    tile(
+                        weights + o * row,
+                        weight_OI,
+                        ROWS if b == 0 else 0,
+                        x + 4 * b * num_in,
+                        num_in,
+                        out + 4 * (b * stride + o),
+                        stride,
+                    )
     return end_o, end_b
 
 
@@ -68,9 +73,14 @@ def matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
 
 @compiled
 def head(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last):
-    """Write the soft-capped logits of the tokens first..last."""
+    """Write the logits of the tokens first..last, before their soft-cap."""
     matrix(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last)
-    for b in range(x_BI.shape[0]):
+
+
+@compiled
+def softcap(logits_BV, first, last):
+    """Replace the logits of the tokens first..last by 15 tanh(logits / 15)."""
+    for b in range(logits_BV.shape[0]):
         part = logits_BV[b, first:last]  # a loop that may begin anywhere is not vectorised
         for v in range(part.shape[0]):
             z = clamp(part[v] * f32(2 / 15), f32(-40.0), f32(40.0))
@@ -211,10 +221,11 @@ def blocks(weights, lambdas, windows, rope, rows, cached, final_BD, first_row, l
             at = lengths_B[b]
             _rotate(q_BD[b], D // K, rope[0, at], rope[1, at])
             _rotate(k_BE[b], G, rope[0, at], rope[1, at])
-            for e in range(E):
-                keys[layer, first_row + b, e // K, at, e % K] = from_float32(k_BE[b, e], keys)
-                values[layer, first_row + b, e // K, at, e % K] = from_float32(v_BE[b, e], values)
             seen = keys[layer, first_row + b], values[layer, first_row + b]
+            for g in range(G):
+                for k in range(K):
+                    seen[0][g, at, k] = from_float32(k_BE[b, g * K + k], keys)
+                    seen[1][g, at, k] = from_float32(v_BE[b, g * K + k], values)
             _attend(q_BD[b], *seen, max(0, at - windows[layer]), at + 1, scores, out_BD[b])
         _product(addresses[layer, OUT], table_PD, D, out_BD, n_BD)
         _add_and_norm(n_BD, x_BD)
