@@ -82,7 +82,10 @@ class _Plan:
         B = len(ids_B)
         final_BD = np.empty((B, model.config.n_embd), np.float32)
         _share(
-            lambda a, b: loops.blocks(*arrays, final_BD, a, b), B, work=B * self.num_weights, unit=loops.COLUMNS
+            lambda a, b: loops.blocks(*arrays, final_BD, a, b),
+            B,
+            work=B * self.num_weights,
+            unit=loops.COLUMNS,
         )
         cache.advance([1] * B)
         logits_BV = torch.empty(B, model.config.vocab_size)
@@ -94,7 +97,9 @@ class _Plan:
 
         out_BV, (B, V) = logits_BV.numpy(), logits_BV.shape
         if B >= PRODUCT_ROWS and weight_VD.dtype == torch.float32:
-            torch.mm(torch.from_numpy(x_BD), weight_VD.detach().T, out=logits_BV)
+            torch.mm(
+                torch.from_numpy(x_BD), weight_VD.detach()[:V].T, out=logits_BV
+            )  # rows to spare left out
             _share(lambda a, b: loops.softcap(out_BV, a, b), V, work=B * V, unit=loops.LANES)
             return
 

@@ -26,7 +26,7 @@ GATE_CHANNELS = 32
 
 @part
 def _tiles(weight_OI, x_BI, out_BO, first, last):
-    """out = x W^T without scales, as far as whole tiles go; return the outputs and the rows that they reach."""
+    """out = x W^T without scales as far as whole tiles go; return to which output and row that is."""
     B, num_in = x_BI.shape
     if B < COLUMNS or num_in % LANES:
         return first, 0

@@ -1,8 +1,8 @@
 """Compiled loops on torch's number of threads.
 
 numba's own threads would be a second pool beside torch's, and one that two Python threads must not use at
-once. On Linux the loops run on the very threads of torch: those wait busily for their next work, and a thread of
-another pool would have to share its core with the one that waits.
+once. On Linux the loops run on the very threads of torch: those wait busily for their next work, and a
+thread of another pool would have to share its core with the one that waits.
 """
 
 import ctypes
@@ -37,7 +37,9 @@ def in_parallel(work: Callable[[int, int], object], size: int) -> None:
             _on_torchs_threads(team, work, parts)
 
 
-def _on_torchs_threads(team: Callable[..., None], work: Callable[[int, int], object], parts: list[Part]) -> None:
+def _on_torchs_threads(
+    team: Callable[..., None], work: Callable[[int, int], object], parts: list[Part]
+) -> None:
     left, failures = iter(parts), []
 
     def take_parts(_: object) -> None:

@@ -31,9 +31,7 @@ def _load(builder, address, lanes, dtype):
         return loaded
     if dtype == types.int8:
         return builder.sitofp(builder.sext(loaded, wide), floats)
-    return builder.bitcast(
-        builder.shl(builder.zext(loaded, wide), ir.Constant(wide, [16] * lanes)), floats
-    )
+    return builder.bitcast(builder.shl(builder.zext(loaded, wide), ir.Constant(wide, [16] * lanes)), floats)
 
 
 def _shuffle(builder, a, b, lanes):
@@ -61,60 +59,56 @@ def make_tile(num_lanes: int, num_rows: int) -> Any:
     rows of as many float32, and of the results, whose COLUMNS rows are `stride` float32 apart. The weights
     that lie `ahead` rows further on are fetched meanwhile.
     """
+    vector, address = ir.VectorType(_float, num_lanes), _i8.as_pointer()
 
     def tile(typingctx, weight, kind, ahead, x, size, out, stride):
-        dtype = kind.dtype
-        vector = ir.VectorType(_float, num_lanes)
-        zero = ir.Constant(vector, [0.0] * num_lanes)
+        dtype, numbers = kind.dtype, [types.int64] * 5
 
         def generate(context, builder, signature, arguments):
             weight, _, ahead, x, size, out, stride = arguments
 
-            def function(name, result, *parameters):
-                return cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(result, parameters), f"llvm.{name}"
-                )
+            def built_in(name, result, parameters):
+                kind = ir.FunctionType(result, parameters)
+                return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}")
 
-            def times(a, b):
-                return builder.mul(a, ir.Constant(_i64, b) if isinstance(b, int) else b)
+            def after(start, count, width):
+                """Return the address behind `count` numbers of `width` bytes."""
+                return builder.add(start, builder.mul(count, ir.Constant(_i64, width)))
 
-            def at(start, *distances):
-                for distance in distances:
-                    start = builder.add(start, distance)
-                return start
+            def rows_at(start, width, count):
+                """Return the addresses of neighbouring rows of `size` numbers."""
+                return [after(start, size, width * row) for row in range(count)]
 
-            multiply_add = function(f"fmuladd.v{num_lanes}f32", vector, vector, vector, vector)
-            prefetch = function("prefetch.p0", ir.VoidType(), _i8.as_pointer(), _i32, _i32, _i32)
-            how = [ir.Constant(_i32, number) for number in (0, 3, 1)]  # for reading, into all caches, data
+            multiply_add = built_in(f"fmuladd.v{num_lanes}f32", vector, [vector] * 3)
+            fetch = built_in("prefetch.p0", ir.VoidType(), [address, _i32, _i32, _i32])
+            to_read_soon = [
+                ir.Constant(_i32, number) for number in (0, 3, 1)
+            ]  # into the first cache, as data
             width = dtype.bitwidth // 8
-            weights = [at(weight, times(times(size, width), row)) for row in range(num_rows)]
-            columns = [at(x, times(times(size, 4), column)) for column in range(COLUMNS)]
-            further = times(times(size, width), ahead)
-            sums = [
-                [cgutils.alloca_once_value(builder, zero) for _ in weights] for _ in columns
-            ]
+            further = builder.mul(ahead, size)
+            weights, columns = rows_at(weight, width, num_rows), rows_at(x, 4, COLUMNS)
+            zero = ir.Constant(vector, [0.0] * num_lanes)
+            sums = [[cgutils.alloca_once_value(builder, zero) for _ in weights] for _ in columns]
             step = ir.Constant(_i64, num_lanes)
             with cgutils.for_range_slice(builder, ir.Constant(_i64, 0), size, step) as (i, _):
-                xs = [_load(builder, at(column, times(i, 4)), num_lanes, types.float32) for column in columns]
+                xs = [_load(builder, after(column, i, 4), num_lanes, types.float32) for column in columns]
                 for row, start in enumerate(weights):
-                    place = at(start, times(i, width))
+                    place = after(start, i, width)
                     builder.call(
-                        prefetch, [builder.inttoptr(at(place, further), _i8.as_pointer()), *how]
+                        fetch, [builder.inttoptr(after(place, further, width), address), *to_read_soon]
                     )
                     w = _load(builder, place, num_lanes, dtype)
-                    for total, numbers in zip(sums, xs, strict=True):
-                        builder.store(builder.call(multiply_add, [w, numbers, builder.load(total[row])]), total[row])
-            totals = _fold(builder, [builder.load(one) for total in sums for one in total], num_lanes)
+                    for x_i, totals in zip(xs, sums, strict=True):
+                        total = builder.call(multiply_add, [w, x_i, builder.load(totals[row])])
+                        builder.store(total, totals[row])
+            folded = _fold(builder, [builder.load(sum) for totals in sums for sum in totals], num_lanes)
             for column in range(COLUMNS):
                 which, first = divmod(column * num_rows, num_lanes)
-                results = _shuffle(
-                    builder, totals[which], totals[which], range(first, first + num_rows)
-                )
-                place = at(out, times(times(stride, 4), column))
+                results = _shuffle(builder, folded[which], folded[which], range(first, first + num_rows))
+                place = after(out, stride, 4 * column)
                 builder.store(results, builder.inttoptr(place, results.type.as_pointer()), align=4)
             return context.get_dummy_value()
 
-        numbers = [types.int64] * 5
         return types.void(types.int64, kind, *numbers), generate
 
     return intrinsic(tile)

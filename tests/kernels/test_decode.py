@@ -183,3 +183,26 @@ def test_a_full_cache_is_refused():
     next_logits(model, torch.tensor([[3]]), cache)
     with pytest.raises(AssertionError):
         next_logits(model, torch.tensor([[3]]), cache)
+
+
+@pytest.mark.parametrize("num_rows", [4, 9, decode.PRODUCT_ROWS + 1])
+def test_many_rows_equal_single_ones(kind: str, num_rows: int, monkeypatch, set_threads):
+    """In tiles, with rows that fill none, shared out between threads or not; from PRODUCT_ROWS on with
+    torch's product."""
+    model = make_model(kind)
+    ids_BT = random_ids(num_rows, 3)
+
+    def decode_all(ids_BT: torch.Tensor) -> torch.Tensor:
+        cache = KVCache(CONFIG, batch_size=len(ids_BT), dtype=model.compute_dtype)
+        return torch.stack([next_logits(model, ids_B1, cache) for ids_B1 in ids_BT.split(1, dim=1)])
+
+    alone = torch.cat([decode_all(ids_1T) for ids_1T in ids_BT.split(1)], dim=1)
+    results = []
+    for work, threads in ((1 << 40, 1), (0, 1), (0, 2), (0, 3)):
+        monkeypatch.setattr(decode, "SHARED_WORK", work)
+        set_threads(threads)
+        results.append(decode_all(ids_BT))
+    for logits in results:
+        torch.testing.assert_close(logits, alone, rtol=0, atol=TOLERANCE[kind])
+        # How torch shares its product out is its own affair.
+        assert num_rows > decode.PRODUCT_ROWS or torch.equal(logits, results[0])

@@ -20,14 +20,12 @@ def add_one(numbers, first, last):
 
 
 @pytest.fixture(params=["torch's", "own"])
-def num_threads(request, monkeypatch) -> int:
+def num_threads(request, monkeypatch, set_threads) -> int:
     if request.param == "own":
         monkeypatch.setattr(threads, "_team", lambda: None)
     elif threads._team() is None:
         pytest.skip("torch's threads are not GNU's here")
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    request.addfinalizer(lambda: torch.set_num_threads(before))
+    set_threads(3)
     return 3
 
 
