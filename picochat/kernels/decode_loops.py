@@ -138,8 +138,9 @@ def _attend(q_D, keys_GCK, values_GCK, first, length, scores, out_D):
 
 
 @part
-def _product(place, like, num_out, x_BI, out_BO):
+def _product(place, like, x_BI, out_BO):
     """out = x W^T with the matrix whose addresses are `place` and whose numbers are like those of `like`."""
+    num_out = out_BO.shape[1]
     weight_OI = numba.carray(pointer(place[0]), (num_out, x_BI.shape[1]), like.dtype)
     size = num_out if place[1] else 0
     scale_O = numba.carray(pointer(place[1]), (size,), np.float32)
@@ -211,9 +212,8 @@ def blocks(weights, lambdas, windows, rope, rows, cached, final_BD, first_row, l
             for d in range(D):
                 x_BD[b, d] = lambdas[0, layer] * x_BD[b, d] + lambdas[1, layer] * x0_BD[b, d]
             _norm(x_BD[b], n_BD[b])
-        _product(addresses[layer, Q], table_PD, D, n_BD, q_BD)
-        _product(addresses[layer, KEY], table_PD, E, n_BD, k_BE)
-        _product(addresses[layer, VALUE], table_PD, E, n_BD, v_BE)
+        for column in range(3):  # one call: what it is compiled into is long
+            _product(addresses[layer, Q + column], table_PD, n_BD, (q_BD, k_BE, v_BE)[column])
         if addresses[layer, GATE, 0]:
             gate, table = addresses[layer, GATE], addresses[layer, TABLE]
             _add_value_embedding(gate, table, table_PD.shape[0], ids_B, n_BD, table_PD, gate_like, v_BE, K)
@@ -227,12 +227,14 @@ def blocks(weights, lambdas, windows, rope, rows, cached, final_BD, first_row, l
                     seen[0][g, at, k] = from_float32(k_BE[b, g * K + k], keys)
                     seen[1][g, at, k] = from_float32(v_BE[b, g * K + k], values)
             _attend(q_BD[b], *seen, max(0, at - windows[layer]), at + 1, scores, out_BD[b])
-        _product(addresses[layer, OUT], table_PD, D, out_BD, n_BD)
+        _product(addresses[layer, OUT], table_PD, out_BD, n_BD)
         _add_and_norm(n_BD, x_BD)
-        _product(addresses[layer, UP], table_PD, 4 * D, n_BD, up_BU)
+        _product(addresses[layer, UP], table_PD, n_BD, up_BU)
         for b in range(B):
             for u in range(4 * D):
                 up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
-        _product(addresses[layer, DOWN], table_PD, D, up_BU, n_BD)
+        _product(addresses[layer, DOWN], table_PD, up_BU, n_BD)
         _add_and_norm(n_BD, x_BD)
-    final_BD[first_row:last_row] = n_BD
+    for b in range(B):
+        for d in range(D):
+            final_BD[first_row + b, d] = n_BD[b, d]
