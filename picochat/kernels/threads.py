@@ -57,7 +57,7 @@ def _on_torchs_threads(
 
 
 def _on_own_threads(work: Callable[[int, int], object], parts: list[Part]) -> None:
-    waiting = [_pool(len(parts) - 1).submit(work, *part) for part in parts[1:]]
+    waiting = [_pool(torch.get_num_threads() - 1).submit(work, *part) for part in parts[1:]]
     try:
         work(*parts[0])
     finally:

@@ -196,6 +196,15 @@ def _decoding(table: Table) -> None:
             slow=True,
         )
     table.rates(
+        "decoding.greedy:auto:float32:4:64",
+        f"{plain}:4:64",
+        what="decode, depth 4, batch 64, float32",
+        against="plain eager float32, batch 64",
+        target=1,
+        group="decode 64",
+        slow=True,
+    )
+    table.rates(
         "decoding.prefill:last",
         "decoding.prefill:all",
         what="first token of a 512-token prompt",
