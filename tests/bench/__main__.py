@@ -35,8 +35,8 @@ class Options:
     clock: Literal["wall", "cpu"] = "wall"
     """cpu: processor time, for one thread on a machine that does other work too."""
     only: tuple[str, ...] = ()
-    """Groups to measure: b8, b2, demo, decode-4, decode-8, decode-16, decode-64, prefill, tokenise, tokenizer,
-    start."""
+    """Groups to measure: b8, b2, demo, decode-4, decode-8, decode-16, decode-64, prefill, tokenise,
+    tokenizer, start."""
     text: str = ""
     """A text file for the tokenizer rows (default: the built-in world's stories, over and over)."""
     json: Path = Path("build/bench.json")
