@@ -16,7 +16,6 @@ QUESTIONS = (
     "Where does Mara live?",
     "And what is her pet?",
     "Sam has 74 mugs and Fred has 20. How many more mugs does Sam have than Fred?",
-    "Hal ties up 59 candles in bundles of 8. How many candles are left over?",
 )
 
 
