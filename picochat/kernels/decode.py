@@ -97,9 +97,8 @@ class _Plan:
 
         out_BV, (B, V) = logits_BV.numpy(), logits_BV.shape
         if B >= PRODUCT_ROWS and weight_VD.dtype == torch.float32:
-            torch.mm(
-                torch.from_numpy(x_BD), weight_VD.detach()[:V].T, out=logits_BV
-            )  # rows to spare left out
+            # The head has more rows than there are tokens.
+            torch.mm(torch.from_numpy(x_BD), weight_VD.detach()[:V].T, out=logits_BV)
             _share(lambda a, b: loops.softcap(out_BV, a, b), V, work=B * V, unit=loops.LANES)
             return
 
