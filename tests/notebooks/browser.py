@@ -25,9 +25,10 @@ PATIENCE = 60.0
 """Seconds after which something that should have happened never will; the machine may be busy."""
 SESSION_SECONDS = 2
 """Time that the server keeps a session whose page was closed."""
-TAKEN_AWAY = "reading '_redrawFromAutoMarginCount'"
-"""What Plotly says of a figure that was taken away while it was drawn (plotly/plotly.js issue 5159): it does
-no harm, and a page can not keep it from happening."""
+TAKEN_AWAY = ("reading '_redrawFromAutoMarginCount'", "PlotlyPlugin:  TypeError: t.emit is not a function")
+"""What Plotly says of a figure that was taken away while it was drawn (plotly/plotly.js issue 5159), in the
+middle of it or when it would tell that it has been drawn: it does no harm, and a page can not keep it from
+happening."""
 
 DEEP_QUERY = """
 function deepQuery(selector, root = document) {
@@ -70,7 +71,8 @@ class Notebook:
             is_foreign = message.location.get("url", "").startswith("http") and not message.location[
                 "url"
             ].startswith(self.url)
-            if message.type == "error" and not is_foreign and TAKEN_AWAY not in message.text:
+            is_late = any(word in message.text for word in TAKEN_AWAY)
+            if message.type == "error" and not is_foreign and not is_late:
                 self.console_errors.append(message.text)
 
         page.on("console", on_console)
