@@ -6,6 +6,7 @@ one `ContinuousBatch` per model in turn, and hands over what a step brought in a
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -164,15 +165,19 @@ class Batcher:
         try:
             while self._take_in():
                 self._step()
-        except Exception:
-            # Whatever it was, nobody is above this thread, and those who wait for it have to be told.
-            log.exception("the decoder has died")
-            with self._changed:
-                self.has_died = True
-                tickets = {ticket for ticket, _ in self._tickets.values()} | set(self._submitted)
-            self._tickets.clear()
-            for ticket in tickets:
-                self._call(ticket.fail, _dead())
+        finally:
+            if sys.exception() is not None:
+                self._tell_of_death()
+
+    def _tell_of_death(self) -> None:
+        """Tell those who wait for this thread; what ended it is for `threading.excepthook`."""
+        log.critical("the decoder has died")
+        with self._changed:
+            self.has_died = True
+            tickets = {ticket for ticket, _ in self._tickets.values()} | set(self._submitted)
+        self._tickets.clear()
+        for ticket in tickets:
+            self._call(ticket.fail, _dead())
 
     def _take_in(self) -> bool:
         """Wait for work; take what was submitted and cancelled. Return whether to go on."""

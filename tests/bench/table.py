@@ -184,26 +184,22 @@ def _decoding(table: Table) -> None:
                 value=lambda r, ours=ours, floor=floor: 100 * r[ours].rate / r[floor].rate,
             )
         )
-    sixteen = "decoding.greedy:auto:float32:4:16"
-    for rows, target in (("16", 2), ("1", 10)):
+
+
+def _decoding_of_many(table: Table) -> None:
+    for rows, plain_rows, target in ((16, 16, 2), (16, 1, 10), (64, 64, 1)):
         table.rates(
-            sixteen,
-            f"{plain}:4:{rows}",
-            what="decode, depth 4, batch 16, float32",
-            against=f"plain eager float32, batch {rows}",
+            f"decoding.greedy:auto:float32:4:{rows}",
+            f"decoding.greedy:plain:float32:4:{plain_rows}",
+            what=f"decode, depth 4, batch {rows}, float32",
+            against=f"plain eager float32, batch {plain_rows}",
             target=target,
-            group="decode 16",
+            group=f"decode {rows}",
             slow=True,
         )
-    table.rates(
-        "decoding.greedy:auto:float32:4:64",
-        f"{plain}:4:64",
-        what="decode, depth 4, batch 64, float32",
-        against="plain eager float32, batch 64",
-        target=1,
-        group="decode 64",
-        slow=True,
-    )
+
+
+def _others(table: Table) -> None:
     table.rates(
         "decoding.prefill:last",
         "decoding.prefill:all",
@@ -212,9 +208,6 @@ def _decoding(table: Table) -> None:
         target=2,
         group="prefill",
     )
-
-
-def _others(table: Table) -> None:
     table.rates(
         "tokenizing.shards",
         "tokenizing.encode_batch",
@@ -260,5 +253,6 @@ def all_rows() -> list[Row]:
     _training(table)
     _training_against_hugging_face(table)
     _decoding(table)
+    _decoding_of_many(table)
     _others(table)
     return table.rows

@@ -204,6 +204,7 @@ def test_a_silent_stream_is_kept_alive(
         assert b'"content":"' in read_until(sock, b": ping\n\n")
 
 
+@pytest.mark.filterwarnings("ignore:Exception in thread picochat-decode")
 def test_a_dead_decoder_is_told(models: dict[str, Served], monkeypatch: pytest.MonkeyPatch):
     with running(models) as server, client_of(server) as client:
         batcher = server.server.batcher
