@@ -57,6 +57,10 @@ return deepQuery('.js-plotly-plot').filter(p => p.data && p._fullLayout).map(p =
 """
 
 
+class NotThereError(AssertionError):
+    """What a page is asked for is not on it: not yet, or it is being drawn anew."""
+
+
 class Notebook:
     """A served notebook and a page that shows it."""
 
@@ -100,25 +104,43 @@ class Notebook:
     def until(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
         """Wait until the condition holds; return what it returned."""
         end = time.monotonic() + seconds
-        while not (found := condition()):
+        while True:
+            with contextlib.suppress(NotThereError):
+                if found := condition():
+                    return found
             assert time.monotonic() < end, f"{what}: not within {seconds:g} s\n{self.text()[-3000:]}"
             self.page.wait_for_timeout(50)
-        return found
+
+    def until_equal(self, read: Callable[[], Any], expected: Any, what: str) -> None:
+        """Wait until `read` returns what is expected: a picture comes after the word that says so."""
+        seen: Any = None
+
+        def is_expected() -> bool:
+            nonlocal seen
+            seen = read()
+            return seen == expected
+
+        with contextlib.suppress(AssertionError):
+            self.until(is_expected, what)
+        assert seen == expected, what
 
     def figures(self) -> list[dict[str, Any]]:
         """Return the plotly figures of the page: their axes, where they are, and their traces."""
         return self.page.evaluate("() => {" + DEEP_QUERY + READ_FIGURES + "}")
 
-    def figure(self, y_title: str) -> dict[str, Any] | None:
+    def figure(self, y_title: str) -> dict[str, Any]:
         """Return the first figure whose y axis has a title that begins so."""
-        return next((figure for figure in self.figures() if figure["y_title"].startswith(y_title)), None)
+        for figure in self.figures():
+            if figure["y_title"].startswith(y_title):
+                return figure
+        raise NotThereError(f"no figure has {y_title!r} at its y axis")
 
     def curve(self, y_title: str, name: str) -> tuple[list[float], list[float]]:
         """Return the points of a curve of a figure; none while it is not there."""
-        figure = self.figure(y_title)
-        for trace in [] if figure is None else figure["traces"]:
-            if trace["name"] == name:
-                return trace["x"], trace["y"]
+        for figure in self.figures():
+            for trace in figure["traces"] if figure["y_title"].startswith(y_title) else []:
+                if trace["name"] == name:
+                    return trace["x"], trace["y"]
         return [], []
 
     def cell_errors(self) -> list[str]:

@@ -161,7 +161,8 @@ def measuring(notebook: "Notebook", models: list[str]) -> None:
     page = notebook.page
     notebook.press("Measure")
     notebook.until(lambda: figures_with(notebook, "bits per byte"), "the first figure", 180)
-    assert page.get_by_role("button", name="Measure", exact=True).is_disabled()
+    measure = page.get_by_role("button", name="Measure", exact=True)
+    notebook.until(measure.is_disabled, "nothing else is begun meanwhile")
     notebook.press("Stop")
     says(notebook, "stopped; what was measured stays")
     notebook.until(lambda: figures_with(notebook, "bits per byte"), "what was measured")
@@ -169,25 +170,31 @@ def measuring(notebook: "Notebook", models: list[str]) -> None:
     page.get_by_text("4", exact=True).first.wait_for()
     notebook.press("Measure")
     says(notebook, "measured (", seconds=300)
-    # While it is drawn anew a figure may not be there.
-    [scores] = notebook.until(
-        lambda: [figure for figure in figures_with(notebook, "score, %") if len(figure["traces"]) == 3],
+    notebook.until_equal(
+        lambda: [
+            [(trace["name"], len(trace["x"])) for trace in figure["traces"]]
+            for figure in figures_with(notebook, "score, %")
+        ],
+        [[(models[0], 4), (models[1], 4), ("chance", 1)]],
         "all scores",
-        180,
     )
-    assert [trace["name"] for trace in scores["traces"]] == [*models, "chance"]
-    assert [len(trace["x"]) for trace in scores["traces"]] == [4, 4, 1]
     page.get_by_text("also how it got there").click()
     says(notebook, "accuracy if not thinking")
 
 
 def differences_growth_and_calibration(notebook: "Notebook", models: list[str], steps: list[int]) -> None:
     page = notebook.page
-    assert len(figures_with(notebook, "difference")) == 1
-    assert len(figures_with(notebook, "problems")) == 1
-    assert len(figures_with(notebook, "confidence")) == 1
-    (trend,) = [figure for figure in notebook.figures() if figure["title"] == "Scores over training"]
-    assert all(trace["x"] == steps for trace in trend["traces"])
+    for x_title in ("difference", "problems", "confidence"):
+        notebook.until_equal(lambda title=x_title: len(figures_with(notebook, title)), 1, x_title)
+    notebook.until_equal(
+        lambda: [
+            {tuple(trace["x"]) for trace in figure["traces"]}
+            for figure in notebook.figures()
+            if figure["title"] == "Scores over training"
+        ],
+        [{tuple(steps)}],
+        "the scores over training",
+    )
     page.locator("marimo-dropdown", has_text="from").locator("select").first.select_option(models[1])
     says(notebook, "Choose two models")
     page.locator("marimo-dropdown", has_text="from").locator("select").first.select_option(models[0])

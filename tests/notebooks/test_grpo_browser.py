@@ -49,8 +49,9 @@ def test_every_control(open_notebook, arguments, tmp_path):
     page.until(lambda: "after 0 steps" in page.text(), "both models have answered")
     page.press("Step 1")
     page.until(lambda: "answer 1 of step 1, token by token" in page.text(), "the step is opened")
-    strip = page.until(lambda: page.figure("reward"), "the rewards are drawn")
-    assert sum(len(trace["x"]) for trace in strip["traces"][:2]) == 12
+    page.until_equal(
+        lambda: sum(len(trace["x"]) for trace in page.figure("reward")["traces"][:2]), 12, "all rewards"
+    )
 
     for number in (1, 2):
         field = page.page.locator("marimo-number", has_text="problem (0").locator("input")
@@ -76,8 +77,8 @@ def test_every_control(open_notebook, arguments, tmp_path):
     newest = table.inner_text()
     page.slider("step: first").press("Home")
     page.until(lambda: table.inner_text() != newest, "the first step")
-    page.until(lambda: "only the newest step" in page.text(), "no tokens of another step stand below it")
-    assert "token by token" not in page.text()
+    page.until(lambda: "only the newest step" in page.text(), "the tokens of that step are gone")
+    page.until(lambda: "token by token" not in page.text(), "no tokens of another step stand below it")
     page.slider("step: first").press("End")
     page.until(lambda: table.inner_text() == newest, "the newest step")
     page.press("Run")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from picochat.train.run_dir import RunDir
-from tests.notebooks.browser import SESSION_SECONDS, Notebook, OpenNotebook
+from tests.notebooks.browser import SESSION_SECONDS, Notebook, NotThereError, OpenNotebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -37,7 +37,8 @@ def small_text(tmp_path: Path) -> Path:
 
 def step_of(page: Notebook) -> int:
     found = re.search(r"step ([\d,]+) of", page.text())
-    assert found, page.text()[:3000]
+    if found is None:
+        raise NotThereError(f"no step is named in {page.text()[:3000]}")
     return int(found[1].replace(",", ""))
 
 
@@ -45,7 +46,7 @@ def is_ready(page: Notebook) -> bool:
     return "waiting for you" in page.text()
 
 
-def heads(page: Notebook) -> dict | None:
+def heads(page: Notebook) -> dict:
     """The figure with the map of one head; its title tells layer, head and step."""
     return page.figure("looks")
 
@@ -58,16 +59,19 @@ def test_it_opens_on_the_built_in_world(open_notebook: OpenNotebook):
     page = open_notebook("pretrain")
     page.until(lambda: is_ready(page), "the built-in world is ready", 600)
     page.until(lambda: len(page.figures()) == 4, "all pictures of the untrained model are drawn")
-    assert "step 0 of 1,000" in page.text()
-    assert "runs/pretrain-1" in page.text().replace("\\", "/")
-    assert "1,024 tokens, trained on this text" in page.text()
-    page.until(lambda: "makes 3." in page.text(), "the untrained model is measured, in bits per byte")
-    assert page.text().count("No step was made yet") == 2
-    assert re.search(r"Rosa.*Seagate|Seagate.*Rosa", page.text()[: page.text().index("Is it learning?")])
+    for part in (
+        "step 0 of 1,000",
+        "runs/pretrain-1",
+        "1,024 tokens, trained on this text",
+        "makes 3.",  # bits per byte of the untrained model
+    ):
+        page.until(lambda part=part: part in page.text().replace("\\", "/"), part)
+    page.until_equal(lambda: page.text().count("No step was made yet"), 2, "what has nothing to show says so")
+    assert re.search(r"Rosa.*Seagate|Seagate.*Rosa", page.text().partition("Is it learning?")[0])
     page.press("Step 1")
     page.until(lambda: training_points(page) == 1 and is_ready(page), "a step")
     page.until(lambda: len(page.figures()) == 9 + 1, "and all others")
-    assert page.curve("loss", "validation")[0] == [0]
+    page.until_equal(lambda: page.curve("loss", "validation")[0], [0], "the loss before the first step")
 
 
 def test_every_control(small_text: Path, open_notebook: OpenNotebook):
@@ -113,24 +117,23 @@ def controls_answer(page: Notebook) -> dict[str, float]:
         latencies[name] = time.monotonic() - began
 
     def title() -> str:
-        figure = heads(page)
-        return "" if figure is None else figure["title"]
+        return heads(page)["title"]
+
+    def num_rows() -> int:
+        return len(heads(page)["traces"][0]["z"])
 
     measure("layer", lambda: page.slider("layer").press("ArrowRight"), lambda: title().startswith("layer 1"))
     measure("head", lambda: page.slider("head").press("ArrowRight"), lambda: "head 1" in title())
-    before = heads(page)
-    assert before is not None
+    before = page.until(num_rows, "the map of the head")
     text = page.page.get_by_role("textbox", name="your text")
     measure(
         "prompt",
         lambda: text.fill("Rosa lives"),
-        lambda: (now := heads(page)) and len(now["traces"][0]["z"]) < len(before["traces"][0]["z"]),
+        lambda: num_rows() < before,
     )
-    measure(
-        "prompt back", lambda: text.fill(PROMPT), lambda: (heads(page) or {}).get("traces", [{}])[0].get("z")
-    )
+    measure("prompt back", lambda: text.fill(PROMPT), lambda: num_rows() == before)
     switch = page.page.locator("marimo-switch", has_text="log loss").get_by_role("switch")
-    measure("log", switch.click, lambda: (page.figure("loss") or {"y_range": [9]})["y_range"][0] < 1)
+    measure("log", switch.click, lambda: page.figure("loss")["y_range"][0] < 1)
     switch.click()
     return latencies
 
@@ -142,8 +145,8 @@ def changes_are_marked(page: Notebook) -> None:
     page.press("Apply")
 
     def mark() -> dict | None:
-        figure = page.figure("loss") or {"traces": []}
-        return next((trace for trace in figure["traces"] if trace["name"] == "changed by you"), None)
+        traces = page.figure("loss")["traces"]
+        return next((trace for trace in traces if trace["name"] == "changed by you"), None)
 
     trace = page.until(mark, "the change is marked on the curve")
     assert trace["text"] == ["lr ×0.5, batch 16"]
@@ -155,15 +158,14 @@ def changes_are_marked(page: Notebook) -> None:
 
 def time_travel(page: Notebook) -> None:
     """Back to the untrained model: what it expects, and how it attends, is other than now."""
-    now = heads(page)
+    now = page.until(lambda: heads(page), "the map of the head")
     page.slider("the model as of step").press("Home")
-    page.until(lambda: (heads(page) or {"title": ""})["title"].endswith("step 0"), "the first checkpoint")
-    then = heads(page)
-    assert now is not None
-    assert then is not None
+    then = page.until(
+        lambda: (shown := heads(page))["title"].endswith("step 0") and shown, "the first checkpoint"
+    )
     assert now["traces"][0]["z"] != then["traces"][0]["z"]
     page.slider("the model as of step").press("End")
-    page.until(lambda: not (heads(page) or {"title": "step 0"})["title"].endswith("step 0"), "back to now")
+    page.until(lambda: not heads(page)["title"].endswith("step 0"), "back to now")
 
 
 def save_and_reset(page: Notebook, folder: Path) -> None:
@@ -174,7 +176,7 @@ def save_and_reset(page: Notebook, folder: Path) -> None:
     page.press("Reset")
     page.until(lambda: "pretrain-2" in page.text() and is_ready(page), "another run")
     page.until(lambda: training_points(page) == 0, "an empty curve")
-    assert step_of(page) == 0
+    page.until_equal(lambda: step_of(page), 0, "the first step is to come")
     assert first.status()["state"] in ("stopped", "paused")
 
 
@@ -222,8 +224,7 @@ def test_a_closed_page_leaves_no_painter(small_text: Path, open_notebook: OpenNo
     others = [page.another() for _ in range(2)]
     for other in others:
         other.until(lambda other=other: len(other.figures()) >= 4, "all pictures are drawn")
-    three_pages = page.num_threads()
-    assert three_pages >= one_page + 10, "every page has its painters"
+    page.until(lambda: page.num_threads() >= one_page + 10, "every page has its painters")
     for other in others:
         other.page.close()
     page.until(lambda: page.num_threads() <= one_page + 2, "the threads of closed pages end")
@@ -256,8 +257,8 @@ def test_after_a_reload_and_after_the_end(small_text: Path, open_notebook: OpenN
 
     page.press("Run")
     page.until(lambda: says(page, "The model is saved"), "it ends")
-    assert says(page, "Next page")
-    assert says(page, "--run pretrain-2 --resume --steps 24")
+    for part in ("Next page", "--run pretrain-2 --resume --steps 24"):
+        page.until(lambda part=part: says(page, part), part)
     for name in ("Step 1", "Step 10", "Run", "Pause"):
         page.until(lambda name=name: button(page, name).is_disabled(), f"{name} can not be pressed")
     assert not button(page, "Save").is_disabled()
@@ -290,20 +291,18 @@ def test_zoom_is_kept_while_it_trains(small_text: Path, open_notebook: OpenNoteb
     page.press("Run")
     page.until(lambda: training_points(page) > 60, "it trains")
     page.page.locator("marimo-plotly").first.scroll_into_view_if_needed()
-    figure = page.figure("loss")
-    assert figure is not None
+    figure = page.until(lambda: page.figure("loss"), "the curve")
     page.page.mouse.move(figure["left"] + 0.3 * figure["width"], figure["top"] + 150)
     page.page.mouse.down()
     page.page.mouse.move(figure["left"] + 0.6 * figure["width"], figure["top"] + 250, steps=5)
     page.page.mouse.up()
-    page.until(lambda: (page.figure("loss") or figure)["x_range"] != figure["x_range"], "zoomed")
-    zoomed = page.figure("loss")
-    assert zoomed is not None
+    zoomed = page.until(
+        lambda: (shown := page.figure("loss"))["x_range"] != figure["x_range"] and shown, "zoomed"
+    )
     assert zoomed["x_range"][1] - zoomed["x_range"][0] < 0.6 * (figure["x_range"][1] - figure["x_range"][0])
     before = training_points(page)
     page.until(lambda: training_points(page) > before + 50, "it goes on")
-    after = page.figure("loss")
-    assert after is not None
+    after = page.until(lambda: page.figure("loss"), "the curve")
     assert after["x_range"] == zoomed["x_range"]
     assert after["y_range"] == zoomed["y_range"]
 

@@ -81,7 +81,7 @@ def test_a_model_that_is_not_there(open_notebook, arguments):
     page.press("Build this run")
     page.until(lambda: "begins with the model base" in page.text(), "mended")
     page.until(lambda: "waiting for you" in page.text(), "ready")
-    assert "no run called" not in page.text()
+    page.until(lambda: "no run called" not in page.text(), "the mistake is told no longer")
 
 
 def test_a_run_is_chosen_and_gone_on_with(open_notebook, arguments, tmp_path):

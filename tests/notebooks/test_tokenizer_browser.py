@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from picochat.tokenizer.tokenizer import Tokenizer
+from tests.notebooks.browser import NotThereError
 
 if TYPE_CHECKING:
     from tests.notebooks.browser import Notebook, OpenNotebook
@@ -20,11 +21,19 @@ def says(notebook: "Notebook", text: str, seconds: float = 180) -> None:
     notebook.page.get_by_text(text).first.wait_for(timeout=1000 * seconds)
 
 
-def boxes(notebook: "Notebook") -> list[list[str]]:
+def views(notebook: "Notebook") -> list[list[str]]:
     """Return the tokens of each view of tokens on the page, from the top."""
     return notebook.page.locator("div.pc-tokens").evaluate_all(
         "views => views.map(view => [...view.querySelectorAll('.pc-token')].map(box => box.innerText))"
     )
+
+
+def boxes(notebook: "Notebook", view: int = 0) -> list[str]:
+    """Return the tokens of one view of tokens, counted from the top, or from the end if negative."""
+    found = views(notebook)
+    if not -len(found) <= view < len(found):
+        raise NotThereError(f"the page has {len(found)} views of tokens")
+    return found[view]
 
 
 @pytest.fixture
@@ -48,27 +57,28 @@ def test_every_control(notebook: "Notebook", tmp_path: Path):
 def the_vocabulary_slider(notebook: "Notebook") -> None:
     """Fewer ids, more tokens; at the left end a token for every byte."""
     page = notebook.page
-    notebook.until(lambda: len(boxes(notebook)) > 8, "the token views")
-    many = len(boxes(notebook)[0])
+    notebook.until(lambda: len(views(notebook)) > 8, "the token views")
+    many = len(boxes(notebook))
     size = notebook.slider("ids in the vocabulary")
     size.press("Home")
     text = page.locator("textarea").first.input_value()
-    notebook.until(lambda: len(boxes(notebook)[0]) == len(text.encode()), "a token for every byte")
+    notebook.until(lambda: len(boxes(notebook)) == len(text.encode()), "a token for every byte")
     notebook.until(
         lambda: notebook.curve("bytes per token", "272 ids")[0] == [272, 272], "the size marked in the figure"
     )
     size.press("End")
-    notebook.until(lambda: len(boxes(notebook)[0]) == many, "the large vocabulary again")
+    notebook.until(lambda: len(boxes(notebook)) == many, "the large vocabulary again")
 
 
 def my_own_text(notebook: "Notebook") -> None:
     """With the ids."""
     page = notebook.page
     page.locator("textarea").first.fill("the cat\nthat é")
-    notebook.until(lambda: "·cat" in "".join(boxes(notebook)[0]), "my text")
-    assert boxes(notebook)[0][-1] == "a9"
+    notebook.until(
+        lambda: (shown := boxes(notebook)) and "·cat" in "".join(shown) and shown[-1] == "a9", "my text"
+    )
     page.get_by_text("show the ids").click()
-    notebook.until(lambda: any("\n" in box for box in boxes(notebook)[0]), "ids below the tokens")
+    notebook.until(lambda: any("\n" in box for box in boxes(notebook)), "ids below the tokens")
     tip = page.locator(".pc-token").first.get_attribute("data-tip")
     assert tip is not None
     assert tip.startswith("id ")
@@ -81,24 +91,25 @@ def merge_by_merge(notebook: "Notebook") -> None:
     made = notebook.slider("merges made")
     made.press("Home")
     num_bytes = len("the cat\nthat é".encode())
-    notebook.until(lambda: len(boxes(notebook)[1]) == num_bytes, "bytes")
-    stepper = page.locator("div.pc-tokens").nth(1)
-    assert stepper.locator(".ring").count() >= 2
+    notebook.until(lambda: len(boxes(notebook, 1)) == num_bytes, "bytes")
+    rings = page.locator("div.pc-tokens").nth(1).locator(".ring")
+    notebook.until(lambda: rings.count() >= 2, "a pair is ringed")
     made.press("ArrowRight")
-    notebook.until(lambda: len(boxes(notebook)[1]) < num_bytes, "one merge")
+    notebook.until(lambda: len(boxes(notebook, 1)) < num_bytes, "one merge")
     made.press("End")
     says(notebook, "No merge is left")
-    assert stepper.locator(".ring").count() == 0
+    notebook.until(lambda: not rings.count(), "no pair is ringed")
 
 
 def a_token_taken_apart(notebook: "Notebook") -> None:
     page = notebook.page
-    (before,) = [figure["title"] for figure in notebook.figures() if "made of" in figure["title"]]
+
+    def shown() -> list[str]:
+        return [figure["title"] for figure in notebook.figures() if "made of" in figure["title"]]
+
+    (before,) = notebook.until(shown, "a token taken apart")
     page.locator("marimo-table").get_by_role("checkbox").nth(0).click()
-    notebook.until(
-        lambda: [f for f in notebook.figures() if "made of" in f["title"] and f["title"] != before],
-        "another token taken apart",
-    )
+    notebook.until(lambda: (titles := shown()) and titles != [before], "another token taken apart")
 
 
 def two_side_by_side(notebook: "Notebook", folder: Path) -> None:
@@ -126,15 +137,12 @@ def what_looks_like_a_control_token_stays_text(notebook: "Notebook") -> None:
     trick = page.locator('marimo-text[data-initial-value*="user_end"] input')
     trick.fill("<|bos|>" * 3)
     says(notebook, "0 of them special")
-    as_text, as_turn = boxes(notebook)[-2:]
-    assert "<|bos|>" not in as_text
-    assert [box for box in as_turn if len(box) > 5] == [
-        "<|bos|>",
-        "<|user_start|>",
-        "<|user_end|>",
-        "<|assistant_start|>",
-        "<|assistant_end|>",
-    ]
+    turn = ["<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>"]
+    notebook.until_equal(
+        lambda: [[box for box in boxes(notebook, view) if len(box) > 5] for view in (-2, -1)],
+        [[], turn],
+        "the text alone, and within a turn",
+    )
 
 
 def test_learn_again_and_save(notebook: "Notebook", tmp_path: Path):
