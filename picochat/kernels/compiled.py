@@ -49,6 +49,11 @@ def part(function: Callable) -> Any:
     )
 
 
+def c_function(function: Callable) -> Any:
+    """Compile a function of the address of its data, for C to call on any thread; kept on disk."""
+    return numba.cfunc(types.void(types.voidptr), cache=True, error_model="numpy", fastmath=FAST)(function)
+
+
 def inlined(function: Callable) -> Any:
     """Compile a function as a part of those that call it."""
     return numba.njit(inline="always", error_model="numpy", fastmath=FAST)(function)

@@ -5,8 +5,7 @@ A small model's step in plain PyTorch is some 150 operations, each of which cost
 What is left in the compiled step is the reading of the weights, once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,7 +38,7 @@ def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tenso
     if is_fused and model.device.type == "cpu":
         plan = _plan_of(model)
         if plan is not None:
-            return plan.step(model, ids_BT[:, 0], cache)
+            return plan.step(model, ids_BT[:, 0].tolist(), cache)
     return model(ids_BT, cache=cache, last_only=True)[:, 0]
 
 
@@ -49,78 +48,61 @@ class _Plan:
 
     key: list[int]
     """Addresses of the tensors, by which it is seen that the model got others."""
-    addresses: np.ndarray
-    table: np.ndarray
-    table_scale: np.ndarray
-    head: np.ndarray
-    head_scale: np.ndarray
-    head_sums: np.ndarray
-    gate_like: np.ndarray
-    windows: np.ndarray
+    numbers: tuple[Any, ...]
+    """The numpy types of its numbers."""
+    given: np.ndarray
+    """The numbers that every step is given."""
     num_weights: int
-    """Of all blocks' matrices."""
+    """Of all matrices."""
     kept: list[Any]
-    """What was computed and `addresses` point to."""
-    rope: np.ndarray | None = None
+    """What was computed and `given` points to."""
+    functions: dict[torch.dtype, Any] = field(default_factory=dict)
+    """The compiled step for caches of these numbers."""
+    rope: torch.Tensor | None = None
 
-    def step(self, model: GPT, ids_B: torch.Tensor, cache: KVCache) -> torch.Tensor:
+    def step(self, model: GPT, ids: list[int], cache: KVCache) -> torch.Tensor:
         """Read one id per row; return the logits (B, V) of the next."""
         from picochat.kernels import decode_loops as loops
+        from picochat.kernels.team import run
 
         assert max(cache.lengths) < cache.capacity
-        if int(ids_B.min()) < 0 or int(ids_B.max()) >= len(self.table):
-            raise IndexError(f"token ids are 0 to {model.config.vocab_size - 1}")
-        lambdas = torch.stack([model.resid_lambdas.detach(), model.x0_lambdas.detach()]).float()
-        arrays = (
-            (self.addresses, self.table, self.table_scale, self.gate_like),
-            lambdas.numpy(),
-            self.windows,
-            self._rope(model, cache.capacity),
-            (ids_B.numpy(), np.array(cache.lengths)),
-            (_numbers(cache.key_rows_LRGCK), _numbers(cache.value_rows_LRGCK)),
+        B, V, D = len(ids), model.config.vocab_size, model.config.n_embd
+        if min(ids) < 0 or max(ids) >= model.wte.weight.shape[0]:
+            raise IndexError(f"token ids are 0 to {V - 1}")
+        dtype = cache.key_rows_LRGCK.dtype
+        if dtype not in self.functions:
+            self.functions[dtype] = loops.step_function(*self.numbers, _number_type(dtype))
+        rope = self._rope(model, cache.capacity)
+        rows, work = np.array((ids, cache.lengths)), np.empty((loops.WORK_WIDTH, B, D), np.float32)
+        final_BD, logits_BV = torch.empty(B, D), torch.empty(B, V)
+        is_product = B >= PRODUCT_ROWS and model.lm_head.weight.dtype == torch.float32
+        given = np.concatenate(
+            (
+                self.given,
+                (
+                    *(B, cache.max_rows, cache.capacity),
+                    *(rows.ctypes.data, rows.ctypes.data + rows.nbytes // 2),
+                    *(cache.key_rows_LRGCK.data_ptr(), cache.value_rows_LRGCK.data_ptr()),
+                    *(rope.data_ptr(), rope.data_ptr() + rope.nbytes // 2),
+                    *(work.ctypes.data, final_BD.data_ptr(), 0 if is_product else logits_BV.data_ptr()),
+                ),
+            )
         )
-        B = len(ids_B)
-        final_BD = np.empty((B, model.config.n_embd), np.float32)
-        _share(
-            lambda a, b: loops.blocks(*arrays, final_BD, a, b),
-            B,
-            work=B * self.num_weights,
-            unit=loops.COLUMNS,
-        )
+        run(self.functions[dtype], given, on_all_threads=B * self.num_weights >= SHARED_WORK)
         cache.advance([1] * B)
-        logits_BV = torch.empty(B, model.config.vocab_size)
-        self._head(final_BD, logits_BV, model.lm_head.weight)
+        if is_product:
+            # The head has more rows than there are tokens.
+            torch.mm(final_BD, model.lm_head.weight.detach()[:V].T, out=logits_BV)
+            out_BV = logits_BV.numpy()
+            in_parallel(lambda first, last: loops.softcap(out_BV, first, last), V)
         return logits_BV
 
-    def _head(self, x_BD: np.ndarray, logits_BV: torch.Tensor, weight_VD: torch.Tensor) -> None:
-        from picochat.kernels import decode_loops as loops
-
-        out_BV, (B, V) = logits_BV.numpy(), logits_BV.shape
-        if B >= PRODUCT_ROWS and weight_VD.dtype == torch.float32:
-            # The head has more rows than there are tokens.
-            torch.mm(torch.from_numpy(x_BD), weight_VD.detach()[:V].T, out=logits_BV)
-            _share(lambda a, b: loops.softcap(out_BV, a, b), V, work=B * V, unit=loops.LANES)
-            return
-
-        def work_on(first: int, last: int) -> None:
-            loops.head(self.head, self.head_scale, self.head_sums, x_BD, out_BV, first, last)
-            loops.softcap(out_BV, first, last)
-
-        _share(work_on, V, work=B * self.head.size, unit=loops.ROWS)
-
-    def _rope(self, model: GPT, capacity: int) -> np.ndarray:
+    def _rope(self, model: GPT, capacity: int) -> torch.Tensor:
+        """Return cosines and sines (2, C, K/2) of at least so many positions."""
         if self.rope is None or self.rope.shape[1] < capacity:
             cos, sin = model.rope_at(torch.arange(capacity), capacity)
-            self.rope = torch.stack((cos[:, 0], sin[:, 0])).contiguous().numpy()
+            self.rope = torch.stack((cos[:, 0], sin[:, 0])).float()
         return self.rope
-
-
-def _share(work_on: Callable[[int, int], object], size: int, *, work: int, unit: int) -> None:
-    """Call work_on(start, stop) for range(size), or for parts of it that begin at multiples of `unit`."""
-    if work < SHARED_WORK:
-        work_on(0, size)
-    else:
-        in_parallel(lambda a, b: work_on(unit * a, min(unit * b, size)), -(-size // unit))
 
 
 _plans: WeakKeyDictionary[GPT, _Plan] = WeakKeyDictionary()
@@ -139,17 +121,22 @@ def _plan_of(model: GPT) -> _Plan | None:
 def _make_plan(model: GPT) -> _Plan | None:
     from picochat.kernels import decode_loops as loops
     from picochat.kernels.int8_dot import row_sums
+    from picochat.kernels.team import TEAM
 
-    kept: list[Any] = []
-    table = np.zeros((model.config.n_layer, 9, 3), dtype=np.int64)
-    dtypes = {model.wte.weight.dtype, model.lm_head.weight.dtype}
-    gate_like, num_weights = torch.empty(0), 0
+    config, kept = model.config, []
+    matrices = np.zeros((config.n_layer, 9, 3), dtype=np.int64)
+    windows = np.array(config.windows)
+    weights, gates, lambdas = [], [], [model.resid_lambdas, model.x0_lambdas]
 
-    def scale_of(module: Any) -> torch.Tensor:
-        if not isinstance(module, Int8Linear | Int8Embedding):
-            return torch.empty(0)
-        kept.append(module.scale.detach().float().contiguous())
-        return kept[-1]
+    def places(module: Any) -> tuple[int, int, int]:
+        """Return the addresses of a matrix or table, of its scales and of the sums of its rows, or 0."""
+        scale = np.empty(0, np.float32)
+        if isinstance(module, Int8Linear | Int8Embedding):
+            scale = module.scale.detach().float().contiguous().numpy()
+        sums = row_sums(_numbers(module.weight))
+        weights.append(module.weight)
+        kept.extend((scale, sums))
+        return module.weight.data_ptr(), _address(scale), _address(sums)
 
     blocks: list[Any] = list(model.h)
     for layer, block in enumerate(blocks):
@@ -162,39 +149,46 @@ def _make_plan(model: GPT) -> _Plan | None:
             loops.UP: mlp.c_fc,
             loops.DOWN: mlp.c_proj,
         }
-        if attn.ve_gate is not None:
-            table[layer, loops.GATE, 0] = attn.ve_gate.weight.data_ptr()
-            gate_like = attn.ve_gate.weight.detach()[:0]
-            modules[loops.TABLE] = model.ve[str(layer)]
         for column, module in modules.items():
-            scale = scale_of(module)
-            sums = row_sums(_numbers(module.weight))
-            kept.append(sums)
-            table[layer, column] = (
-                module.weight.data_ptr(),
-                scale.data_ptr() if scale.numel() else 0,
-                sums.ctypes.data if sums.size else 0,
-            )
-            dtypes.add(module.weight.dtype)
-            num_weights += module.weight.numel() if column != loops.TABLE else 0
-    if len(dtypes) > 1 or not all(tensor.is_contiguous() for tensor in model.parameters()):
+            matrices[layer, column] = places(module)
+    head, num_weights = places(model.lm_head), sum(weight.numel() for weight in weights)
+    table = places(model.wte)
+    for layer, block in enumerate(blocks):
+        if block.attn.ve_gate is not None:
+            gates.append(block.attn.ve_gate.weight)
+            matrices[layer, loops.GATE, 0] = gates[-1].data_ptr()
+            matrices[layer, loops.TABLE] = places(model.ve[str(layer)])
+    kinds = [{tensor.dtype for tensor in group} for group in (weights, gates or lambdas, lambdas)]
+    if any(len(kind) > 1 for kind in kinds) or not all(x.is_contiguous() for x in model.parameters()):
         return None
+    given = dict(
+        D=config.n_embd, V=config.vocab_size, L=config.n_layer, G=config.n_kv_head, K=config.head_dim
+    )
+    given |= dict(num_ids=len(model.wte.weight), num_outputs=len(model.lm_head.weight))
+    given |= dict(matrices=_address(matrices), windows=_address(windows))
+    given |= dict(resid_lambdas=lambdas[0].data_ptr(), x0_lambdas=lambdas[1].data_ptr())
+    given |= zip(("table", "table_scale"), table[:2], strict=True)
+    given |= zip(("head", "head_scale", "head_sums"), head, strict=True)
     return _Plan(
         key=addresses(model),
-        addresses=table,
-        table=_numbers(model.wte.weight),
-        table_scale=scale_of(model.wte).numpy(),
-        head=_numbers(model.lm_head.weight),
-        head_scale=scale_of(model.lm_head).numpy(),
-        head_sums=row_sums(_numbers(model.lm_head.weight)),
-        gate_like=_numbers(gate_like),
-        windows=np.array(model.config.windows),
+        numbers=tuple(_number_type(group[0].dtype) for group in (weights, gates or lambdas, lambdas)),
+        given=np.array([0] * len(TEAM) + [given[name] for name in loops.FIXED]),
         num_weights=num_weights,
-        kept=kept,
+        kept=[*kept, matrices, windows],
     )
+
+
+def _address(array: np.ndarray) -> int:
+    """Return where an array lies, 0 for an empty one."""
+    return array.ctypes.data if array.size else 0
 
 
 def _numbers(tensor: torch.Tensor) -> np.ndarray:
     """Return a view of a tensor; bfloat16, which numpy has not, as uint16."""
     tensor = tensor.detach()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _number_type(dtype: torch.dtype) -> Any:
+    """Return the numpy type of such tensors' numbers."""
+    return _numbers(torch.empty(0, dtype=dtype)).dtype.type

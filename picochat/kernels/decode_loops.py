@@ -7,11 +7,26 @@ All arithmetic is in float32; matrices, tables and the cache are float32, int8 o
 are widened as they are read. A row's result depends on its mates by rounding only.
 """
 
+import functools
+from typing import Any
+
 import numba
 import numpy as np
 
-from picochat.kernels.compiled import clamp, compiled, exp32, f32, from_float32, part, pointer, to_float32
+from picochat.kernels.compiled import (
+    c_function,
+    clamp,
+    compiled,
+    exp32,
+    f32,
+    from_float32,
+    inlined,
+    part,
+    pointer,
+    to_float32,
+)
 from picochat.kernels.int8_dot import by_instruction
+from picochat.kernels.team import TEAM, meet, place_in
 from picochat.kernels.tile_dot import COLUMNS, LANES, ROWS, tile
 
 EPS = 1e-6
@@ -22,6 +37,32 @@ PANEL, CHUNK = 256 << 10, 24 << 10
 """Bytes of weights that stay in the second cache, and of activations that stay in the first one meanwhile."""
 GATE_CHANNELS = 32
 """As in picochat.model.config, which compiled code cannot read."""
+FIXED = (
+    *(
+        "D",
+        "V",
+        "L",
+        "G",
+        "K",
+        "num_ids",
+        "num_outputs",
+        "windows",
+        "matrices",
+        "resid_lambdas",
+        "x0_lambdas",
+    ),
+    *("table", "table_scale", "head", "head_scale", "head_sums"),
+)
+CHANGING = ("B", "R", "C", "ids", "lengths", "keys", "values", "cos", "sin", "work", "final", "logits")
+STEP = np.dtype([(name, np.int64) for name in (*TEAM, *FIXED, *CHANGING)])
+"""What a step is given, by fields that hold for a model and others: sizes, and addresses of memory, 0 where
+there is none.
+
+R: rows of the cache's memory. num_ids, num_outputs: rows of the token embeddings and of the head.
+matrices: (L, 9, 3), see WTE. work: WORK_WIDTH numbers for each row and channel. logits: without them the step
+ends with the residual stream, `final`.
+"""
+WORK_WIDTH = 10
 
 
 @part
@@ -71,20 +112,20 @@ def matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last):
                 out_BO[b, o] *= scale_O[o]
 
 
-@compiled
-def head(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last):
-    """Write the logits of the tokens first..last, before their soft-cap."""
-    matrix(weight_OI, scale_O, sums_O, x_BI, logits_BV, first, last)
-
-
-@compiled
-def softcap(logits_BV, first, last):
+@part
+def _softcap(logits_BV, first, last):
     """Replace the logits of the tokens first..last by 15 tanh(logits / 15)."""
     for b in range(logits_BV.shape[0]):
         part = logits_BV[b, first:last]  # a loop that may begin anywhere is not vectorised
         for v in range(part.shape[0]):
             z = clamp(part[v] * f32(2 / 15), f32(-40.0), f32(40.0))
             part[v] = f32(15.0) - f32(30.0) / (exp32(z) + f32(1.0))
+
+
+@compiled
+def softcap(logits_BV, first, last):
+    """Soft-cap the logits of the tokens first..last."""
+    _softcap(logits_BV, first, last)
 
 
 @part
@@ -111,60 +152,65 @@ def _rotate(x_HK, num_heads, cos_k, sin_k):
 
 
 @part
-def _attend(q_D, keys_GCK, values_GCK, first, length, scores, out_D):
-    """Write softmax(q k^T / sqrt(K)) v over the positions first..length for every query head."""
-    G, _, K = keys_GCK.shape
-    H = q_D.shape[0] // K
+def _attend(q_K, keys_CK, values_CK, first, length, scores, out_K):
+    """Write softmax(q k^T / sqrt(K)) v over the positions first..length, for one query head."""
+    K = q_K.shape[0]
     root = f32(1.0) / np.sqrt(f32(K))
-    for h in range(H):
-        g = h // (H // G)
-        q_K, out_K = q_D[h * K : (h + 1) * K], out_D[h * K : (h + 1) * K]
-        total = f32(0.0)
-        for c in range(first, length):
-            s = f32(0.0)
-            for k in range(K):
-                s += q_K[k] * to_float32(keys_GCK[g, c, k])
-            scores[c - first] = s * root
-        # Of normed heads no score is over sqrt(K): no maximum has to be taken off.
-        for c in range(length - first):
-            scores[c] = exp32(clamp(scores[c], f32(-80.0), f32(80.0)))
-            total += scores[c]
+    total = f32(0.0)
+    for c in range(first, length):
+        s = f32(0.0)
         for k in range(K):
-            out_K[k] = f32(0.0)
-        for c in range(first, length):
-            p = scores[c - first] / total
-            for k in range(K):
-                out_K[k] += p * to_float32(values_GCK[g, c, k])
+            s += q_K[k] * to_float32(keys_CK[c, k])
+        scores[c - first] = s * root
+    # Of normed heads no score is over sqrt(K): no maximum has to be taken off.
+    for c in range(length - first):
+        scores[c] = exp32(clamp(scores[c], f32(-80.0), f32(80.0)))
+        total += scores[c]
+    for k in range(K):
+        out_K[k] = f32(0.0)
+    for c in range(first, length):
+        p = scores[c - first] / total
+        for k in range(K):
+            out_K[k] += p * to_float32(values_CK[c, k])
 
 
 @part
-def _product(place, like, x_BI, out_BO):
-    """out = x W^T with the matrix whose addresses are `place` and whose numbers are like those of `like`."""
+def _share(size, unit, team):
+    """Return the first and last of this thread's part of range(size), cut at multiples of `unit`."""
+    thread, num_threads = team
+    units = (size + unit - 1) // unit
+    first, last = units * thread // num_threads, units * (thread + 1) // num_threads
+    return min(size, unit * first), min(size, unit * last)
+
+
+@part
+def _product(place, like, x_BI, out_BO, team):
+    """out = x W^T for this thread's part of the outputs, which is returned. The matrix has the addresses
+    `place` and numbers like those of `like`."""
     num_out = out_BO.shape[1]
     weight_OI = numba.carray(pointer(place[0]), (num_out, x_BI.shape[1]), like.dtype)
-    size = num_out if place[1] else 0
-    scale_O = numba.carray(pointer(place[1]), (size,), np.float32)
+    scale_O = numba.carray(pointer(place[1]), (num_out if place[1] else 0,), np.float32)
     sums_O = numba.carray(pointer(place[2]), (num_out if place[2] else 0,), np.int64)
-    matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, 0, num_out)
+    first, last = _share(num_out, ROWS, team)
+    matrix(weight_OI, scale_O, sums_O, x_BI, out_BO, first, last)
+    return first, last
 
 
 @part
-def _add_value_embedding(gate, table, num_rows, ids_B, n_BD, like, gate_like, v_BE, K):
-    """v += 2 sigmoid(gate) * value embedding, one gate for each key/value head, read from 32 channels."""
-    B, E = v_BE.shape
+def _add_value_embedding(gate, table, table_PD, id, n_D, gate_like, g, v_E, K):
+    """v += 2 sigmoid(gate) * value embedding in the key/value head g, whose gate reads 32 channels."""
+    E = v_E.shape[0]
     gate_GI = numba.carray(pointer(gate[0]), (E // K, GATE_CHANNELS), gate_like.dtype)
-    table_PE = numba.carray(pointer(table[0]), (num_rows, E), like.dtype)
-    size = num_rows if table[1] else 0
-    scale_P = numba.carray(pointer(table[1]), (size,), np.float32)
-    for b in range(B):
-        scale = f32(2.0) * scale_P[ids_B[b]] if size else f32(2.0)
-        for g in range(E // K):
-            s = f32(0.0)
-            for i in range(GATE_CHANNELS):
-                s += to_float32(gate_GI[g, i]) * n_BD[b, i]
-            weight = scale / (f32(1.0) + exp32(clamp(-s, f32(-80.0), f32(80.0))))
-            for k in range(K):
-                v_BE[b, g * K + k] += weight * to_float32(table_PE[ids_B[b], g * K + k])
+    table_PE = numba.carray(pointer(table[0]), (table_PD.shape[0], E), table_PD.dtype)
+    scale_P = numba.carray(pointer(table[1]), (table_PD.shape[0] if table[1] else 0,), np.float32)
+    s = f32(0.0)
+    for i in range(GATE_CHANNELS):
+        s += to_float32(gate_GI[g, i]) * n_D[i]
+    weight = f32(2.0) / (f32(1.0) + exp32(clamp(-s, f32(-80.0), f32(80.0))))
+    if scale_P.size:
+        weight *= scale_P[id]
+    for e in range(g * K, (g + 1) * K):
+        v_E[e] += weight * to_float32(table_PE[id, e])
 
 
 @part
@@ -180,61 +226,148 @@ def _embed(ids_B, table_PD, scale_P, x0_BD, x_BD):
 
 
 @part
-def _add_and_norm(new_BD, x_BD):
-    """x += new; new = norm(x)."""
+def _add_and_norm(new_BD, x_BD, n_BD):
+    """x += new; n = norm(x)."""
     for b in range(x_BD.shape[0]):
         for d in range(x_BD.shape[1]):
             x_BD[b, d] += new_BD[b, d]
-        _norm(x_BD[b], new_BD[b])
+        _norm(x_BD[b], n_BD[b])
 
 
-@compiled
-def blocks(weights, lambdas, windows, rope, rows, cached, final_BD, first_row, last_row):
+@part
+def _floats(address, size):
+    """Return the float32 numbers at an address, none where that is 0."""
+    return numba.carray(pointer(address), (size if address else 0,), np.float32)
+
+
+@part
+def _integers(address, size):
+    """Return the integers at an address, none where that is 0."""
+    return numba.carray(pointer(address), (size if address else 0,), np.int64)
+
+
+@part
+def _table(address, num_rows, width):
+    """Return the table of float32 numbers at an address."""
+    return numba.carray(pointer(address), (num_rows, width), np.float32)
+
+
+@inlined
+def _blocks(s, first_row, last_row, team, table_PD, gate_like, lambda_like, cache_like):
     """Read one token each into the rows first_row..last_row of the cache; write the normed residual stream
     after the last block.
 
-    weights: addresses (L, 9, 3), token embeddings and their scales, an empty array like the gates. lambdas
-    (2, L): of the residual stream and of the token embedding. rope (2, C, K/2). rows: ids and lengths.
+    The threads of a team share out products and heads, and wait for one another between them. What is short
+    each does for itself, with numbers of its own.
     """
-    addresses, table_PD, table_scale_P, gate_like = weights
-    keys, values = cached
-    ids_B, lengths_B = rows[0][first_row:last_row], rows[1][first_row:last_row]
-    B, D = ids_B.shape[0], table_PD.shape[1]
-    L, _, G, capacity, K = keys.shape
-    E = G * K
+    B, D, L, G, K = last_row - first_row, s.D, s.L, s.G, s.K
+    H, E = D // K, G * K
+    ids_B = numba.carray(pointer(s.ids), (s.B,), np.int64)[first_row:last_row]
+    lengths_B = numba.carray(pointer(s.lengths), (s.B,), np.int64)[first_row:last_row]
+    keys_LRGCK = numba.carray(pointer(s.keys), (L, s.R, G, s.C, K), cache_like.dtype)
+    values_LRGCK = numba.carray(pointer(s.values), (L, s.R, G, s.C, K), cache_like.dtype)
+    windows_L = numba.carray(pointer(s.windows), (L,), np.int64)
+    matrices = numba.carray(pointer(s.matrices), (L, 9, 3), np.int64)
+    resid_L = numba.carray(pointer(s.resid_lambdas), (L,), lambda_like.dtype)
+    x0_L = numba.carray(pointer(s.x0_lambdas), (L,), lambda_like.dtype)
+    cos_CK, sin_CK = _table(s.cos, s.C, K // 2), _table(s.sin, s.C, K // 2)
+    # What all threads of the team see: of other rows other teams make use.
+    work = s.work + 4 * WORK_WIDTH * D * first_row
+    q_BD, out_BD = _table(work, B, D), _table(work + 4 * B * D, B, D)
+    k_BE, v_BE = _table(work + 8 * B * D, B, E), _table(work + 12 * B * D, B, E)
+    new_BD, old_BD = _table(work + 16 * B * D, B, D), _table(work + 20 * B * D, B, D)
+    up_BU = _table(work + 24 * B * D, B, 4 * D)
+    # And what each has for itself.
     x0_BD, x_BD, n_BD = np.empty((B, D), f32), np.empty((B, D), f32), np.empty((B, D), f32)
-    q_BD, out_BD = np.empty((B, D), f32), np.empty((B, D), f32)
-    k_BE, v_BE, up_BU = np.empty((B, E), f32), np.empty((B, E), f32), np.empty((B, 4 * D), f32)
-    scores = np.empty(capacity, f32)
-    _embed(ids_B, table_PD, table_scale_P, x0_BD, x_BD)
+    scores = np.empty(s.C, f32)
+
+    _embed(ids_B, table_PD, _floats(s.table_scale, s.num_ids), x0_BD, x_BD)
     for layer in range(L):
+        resid, x0 = to_float32(resid_L[layer]), to_float32(x0_L[layer])
         for b in range(B):
             for d in range(D):
-                x_BD[b, d] = lambdas[0, layer] * x_BD[b, d] + lambdas[1, layer] * x0_BD[b, d]
+                x_BD[b, d] = resid * x_BD[b, d] + x0 * x0_BD[b, d]
             _norm(x_BD[b], n_BD[b])
         for column in range(3):  # one call: what it is compiled into is long
-            _product(addresses[layer, Q + column], table_PD, n_BD, (q_BD, k_BE, v_BE)[column])
-        if addresses[layer, GATE, 0]:
-            gate, table = addresses[layer, GATE], addresses[layer, TABLE]
-            _add_value_embedding(gate, table, table_PD.shape[0], ids_B, n_BD, table_PD, gate_like, v_BE, K)
-        for b in range(B):
+            _product(matrices[layer, Q + column], table_PD, n_BD, (q_BD, k_BE, v_BE)[column], team)
+        meet(s, team[1])
+        first, last = _share(B * G, 1, team)
+        for item in range(first, last):
+            b, g = item // G, item % G
             at = lengths_B[b]
-            _rotate(q_BD[b], D // K, rope[0, at], rope[1, at])
-            _rotate(k_BE[b], G, rope[0, at], rope[1, at])
-            seen = keys[layer, first_row + b], values[layer, first_row + b]
-            for g in range(G):
-                for k in range(K):
-                    seen[0][g, at, k] = from_float32(k_BE[b, g * K + k], keys)
-                    seen[1][g, at, k] = from_float32(v_BE[b, g * K + k], values)
-            _attend(q_BD[b], *seen, max(0, at - windows[layer]), at + 1, scores, out_BD[b])
-        _product(addresses[layer, OUT], table_PD, out_BD, n_BD)
-        _add_and_norm(n_BD, x_BD)
-        _product(addresses[layer, UP], table_PD, n_BD, up_BU)
+            if matrices[layer, GATE, 0]:
+                gate, table = matrices[layer, GATE], matrices[layer, TABLE]
+                _add_value_embedding(gate, table, table_PD, ids_B[b], n_BD[b], gate_like, g, v_BE[b], K)
+            queries, key_K = q_BD[b, g * (D // G) : (g + 1) * (D // G)], k_BE[b, g * K : (g + 1) * K]
+            _rotate(queries, H // G, cos_CK[at], sin_CK[at])
+            _rotate(key_K, 1, cos_CK[at], sin_CK[at])
+            keys_CK, values_CK = keys_LRGCK[layer, first_row + b, g], values_LRGCK[layer, first_row + b, g]
+            for k in range(K):
+                keys_CK[at, k] = from_float32(key_K[k], cache_like)
+                values_CK[at, k] = from_float32(v_BE[b, g * K + k], cache_like)
+            for h in range(H // G):
+                one = g * (D // G) + h * K
+                _attend(
+                    q_BD[b, one : one + K],
+                    keys_CK,
+                    values_CK,
+                    max(0, at - windows_L[layer]),
+                    at + 1,
+                    scores,
+                    out_BD[b, one : one + K],
+                )
+        meet(s, team[1])
+        _product(matrices[layer, OUT], table_PD, out_BD, new_BD, team)
+        meet(s, team[1])
+        _add_and_norm(new_BD, x_BD, n_BD)
+        first, last = _product(matrices[layer, UP], table_PD, n_BD, up_BU, team)
         for b in range(B):
-            for u in range(4 * D):
+            for u in range(first, last):
                 up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
-        _product(addresses[layer, DOWN], table_PD, up_BU, n_BD)
-        _add_and_norm(n_BD, x_BD)
-    for b in range(B):
-        for d in range(D):
-            final_BD[first_row + b, d] = n_BD[b, d]
+        meet(s, team[1])
+        _product(matrices[layer, DOWN], table_PD, up_BU, old_BD, team)
+        meet(s, team[1])
+        _add_and_norm(old_BD, x_BD, n_BD)
+    if team[0] == 0:
+        final_BD = _table(s.final, s.B, D)
+        for b in range(B):
+            for d in range(D):
+                final_BD[first_row + b, d] = n_BD[b, d]
+
+
+@inlined
+def _step(s, table_PD, head_VD, gate_like, lambda_like, cache_like):
+    """Do one thread's part of a step."""
+    everyone = place_in(s)
+    if COLUMNS * everyone[1] <= s.B:
+        # Rows enough for each thread to have tiles of its own, and to wait for nobody.
+        first, last = _share(s.B, COLUMNS, everyone)
+        rows, team = (first, last), (0, 1)
+    else:
+        rows, team = (0, s.B), everyone
+    if rows[0] < rows[1]:
+        _blocks(s, rows[0], rows[1], team, table_PD, gate_like, lambda_like, cache_like)
+    if s.logits:
+        meet(s, everyone[1])
+        logits_BV = _table(s.logits, s.B, s.V)
+        first, last = _share(s.V, ROWS, everyone)
+        scale_V, sums_V = _floats(s.head_scale, s.num_outputs), _integers(s.head_sums, s.num_outputs)
+        matrix(head_VD, scale_V, sums_V, _table(s.final, s.B, s.D), logits_BV, first, last)
+        _softcap(logits_BV, first, last)
+
+
+@functools.cache
+def step_function(weight: Any, gate: Any, lambdas: Any, cache: Any) -> Any:
+    """Return the C function that does one thread's part of a step, given a STEP, for these numpy types of
+    weights, gates, lambdas and the cache."""
+
+    @c_function
+    def step(data):
+        s = numba.carray(data, 1, STEP)[0]
+        table_PD = numba.carray(pointer(s.table), (s.num_ids, s.D), weight)
+        head_VD = numba.carray(pointer(s.head), (s.num_outputs, s.D), weight)
+        # Of these only the types count.
+        gate_like, lambda_like = numba.carray(data, 0, gate), numba.carray(data, 0, lambdas)
+        _step(s, table_PD, head_VD, gate_like, lambda_like, numba.carray(data, 0, cache))
+
+    return step

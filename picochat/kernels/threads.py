@@ -8,15 +8,17 @@ thread of another pool would have to share its core with the one that waits.
 import ctypes
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
-Part = tuple[int, int]
-_MEMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+MEMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""What runs on each thread of a team, given the address of its data."""
 
 
 def in_parallel(work: Callable[[int, int], object], size: int) -> None:
@@ -30,15 +32,15 @@ def in_parallel(work: Callable[[int, int], object], size: int) -> None:
     if len(parts) == 1:
         work(*parts[0])
     elif parts:
-        team = _team()
+        team = openmp()
         if team is None:
-            _on_own_threads(work, parts)
+            on_own_threads(work, parts)
         else:
             _on_torchs_threads(team, work, parts)
 
 
 def _on_torchs_threads(
-    team: Callable[..., None], work: Callable[[int, int], object], parts: list[Part]
+    team: "OpenMP", work: Callable[[int, int], object], parts: list[tuple[int, int]]
 ) -> None:
     left, failures = iter(parts), []
 
@@ -51,12 +53,15 @@ def _on_torchs_threads(
             failures.append(failure)
 
     # Always all threads, as in torch's own work: for fewer, the runtime would end some and start them anew.
-    team(_MEMBER(take_parts), None, torch.get_num_threads(), 0)
+    member = MEMBER(take_parts)
+    team.parallel(ctypes.cast(member, ctypes.c_void_p), None, torch.get_num_threads(), 0)
     if failures:
         raise failures[0]
 
 
-def _on_own_threads(work: Callable[[int, int], object], parts: list[Part]) -> None:
+def on_own_threads(work: Callable[..., object], parts: Sequence[tuple[Any, ...]]) -> None:
+    """Call work(*part) for each part at once, for the first one here. There are at most as many as torch has
+    threads."""
     waiting = [_pool(torch.get_num_threads() - 1).submit(work, *part) for part in parts[1:]]
     try:
         work(*parts[0])
@@ -65,22 +70,38 @@ def _on_own_threads(work: Callable[[int, int], object], parts: list[Part]) -> No
             future.result()
 
 
-@functools.cache
-def _team() -> Callable[..., None] | None:
-    """Return the OpenMP function that runs a callback on each of torch's threads, None where it is not GNU's.
+@dataclass(frozen=True, kw_only=True)
+class OpenMP:
+    """The threads of GNU's OpenMP, which are torch's.
 
     https://gcc.gnu.org/onlinedocs/libgomp/Implementing-PARALLEL-construct.html
     """
+
+    parallel: Callable[..., None]
+    """Calls a function with data, both given by their addresses, on so many threads."""
+    thread: int
+    """Address of the function that tells which of them one is."""
+    num_threads: int
+    """Address of the function that tells how many there are."""
+
+
+@functools.cache
+def openmp() -> OpenMP | None:
+    """Return torch's OpenMP, None where it is not GNU's."""
     if sys.platform != "linux":
         return None
-    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     try:
-        function = ctypes.CDLL(str(library)).GOMP_parallel
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        parallel = library.GOMP_parallel
+        told = [
+            ctypes.cast(function, ctypes.c_void_p).value or 0
+            for function in (library.omp_get_thread_num, library.omp_get_num_threads)
+        ]
     except (OSError, AttributeError):
         return None
-    function.argtypes = [_MEMBER, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    function.restype = None
-    return function
+    parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    parallel.restype = None
+    return OpenMP(parallel=parallel, thread=told[0], num_threads=told[1])
 
 
 @functools.cache

@@ -22,8 +22,8 @@ def add_one(numbers, first, last):
 @pytest.fixture(params=["torch's", "own"])
 def num_threads(request, monkeypatch, set_threads) -> int:
     if request.param == "own":
-        monkeypatch.setattr(threads, "_team", lambda: None)
-    elif threads._team() is None:
+        monkeypatch.setattr(threads, "openmp", lambda: None)
+    elif threads.openmp() is None:
         pytest.skip("torch's threads are not GNU's here")
     set_threads(3)
     return 3
@@ -31,7 +31,7 @@ def num_threads(request, monkeypatch, set_threads) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loops have threads of their own")
 def test_torchs_threads_are_found():
-    assert threads._team() is not None
+    assert threads.openmp() is not None
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 100])
