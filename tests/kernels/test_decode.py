@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from picochat.engine.quantize import quantize
-from picochat.kernels import decode
+from picochat.kernels import decode, team
 from picochat.kernels.decode import next_logits
 from picochat.kernels.decode_loops import matrix
 from picochat.kernels.int8_dot import WIDTH, row_sums
@@ -125,14 +125,20 @@ def test_a_row_does_not_depend_on_its_mates(kind: str):
             torch.testing.assert_close(all_BV[b], one_V, rtol=0, atol=TOLERANCE[kind])
 
 
-def test_threads_do_not_change_it(monkeypatch):
-    model = make_model()
+@pytest.mark.parametrize("whose", ["torch's", "own"])
+def test_threads_do_not_change_it(kind: str, whose: str, monkeypatch, set_threads):
+    """More threads than there are key/value heads, too."""
+    model = make_model(kind)
     monkeypatch.setattr(decode, "SHARED_WORK", 0)
+    if whose == "own":
+        monkeypatch.setattr(team, "openmp", lambda: None)
     results = []
-    for number in (1, 3):
-        monkeypatch.setattr(torch, "get_num_threads", lambda number=number: number)
-        results.append(next_logits(model, torch.tensor([[3]]), KVCache(CONFIG)))
-    assert torch.equal(*results)
+    for num_threads in (1, 2, 5):
+        set_threads(num_threads)
+        cache = KVCache(CONFIG, batch_size=2, dtype=model.compute_dtype)
+        results.append(torch.stack([next_logits(model, random_ids(2, 1, seed=t), cache) for t in range(6)]))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
 
 
 def test_it_follows_the_weights():
