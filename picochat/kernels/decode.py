@@ -5,6 +5,8 @@ A small model's step in plain PyTorch is some 150 operations, each of which cost
 What is left in the compiled step is the reading of the weights, once.
 """
 
+import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +23,8 @@ from picochat.model.int8 import Int8Embedding, Int8Linear
 
 SHARED_WORK = 2 << 20
 """Fewer multiplications than this are not worth waking other threads for."""
+FEWEST_BETWEEN, MOST_BETWEEN = 64, 1024
+"""Steps until the slower of both, all threads or one, is tried again; twice as many after a trial in vain."""
 PRODUCT_ROWS = 48
 """From so many rows on torch's product with the head is faster than the compiled loops."""
 
@@ -42,6 +46,42 @@ def next_logits(model: GPT, ids_BT: torch.Tensor, cache: KVCache) -> torch.Tenso
     return model(ids_BT, cache=cache, last_only=True)[:, 0]
 
 
+@dataclass
+class _Pace:
+    """Chooses between all threads and one, for steps of one number of rows, by the time they took.
+
+    Threads that wait for one another gain nothing where something else keeps a core busy: one alone is
+    several times as fast then. The results are the same to the bit.
+    """
+
+    seconds: dict[bool, float] = field(default_factory=dict)
+    """Of a step on all threads and on one, lately."""
+    interval: int = FEWEST_BETWEEN
+    """Steps from one trial of the slower of both to the next."""
+    num_since: int = 0
+
+    def choose(self) -> bool:
+        """Return whether the next step should be made on all threads."""
+        if len(self.seconds) < 2:
+            return True not in self.seconds
+        self.num_since += 1
+        return self._is_better != (self.num_since >= self.interval)
+
+    def tell(self, on_all_threads: bool, seconds: float) -> None:
+        """Say how long a step took."""
+        if self.num_since < self.interval:
+            self.seconds[on_all_threads] = (self.seconds.get(on_all_threads, seconds) + seconds) / 2
+            return
+        before = self._is_better
+        self.seconds[on_all_threads] = seconds
+        changes = before != self._is_better
+        self.num_since, self.interval = 0, FEWEST_BETWEEN if changes else min(2 * self.interval, MOST_BETWEEN)
+
+    @property
+    def _is_better(self) -> bool:
+        return self.seconds[True] < self.seconds[False]
+
+
 @dataclass(kw_only=True)
 class _Plan:
     """Where the numbers of a model lie, for the compiled step. They are not copied: training may go on."""
@@ -59,6 +99,8 @@ class _Plan:
     functions: dict[torch.dtype, Any] = field(default_factory=dict)
     """The compiled step for caches of these numbers."""
     rope: torch.Tensor | None = None
+    paces: defaultdict[int, _Pace] = field(default_factory=lambda: defaultdict(_Pace))
+    """By the number of rows."""
 
     def step(self, model: GPT, ids: list[int], cache: KVCache) -> torch.Tensor:
         """Read one id per row; return the logits (B, V) of the next."""
@@ -88,7 +130,11 @@ class _Plan:
                 ),
             )
         )
-        run(self.functions[dtype], given, on_all_threads=B * self.num_weights >= SHARED_WORK)
+        pace = self.paces[B]
+        is_shared = B * self.num_weights >= SHARED_WORK and pace.choose()
+        began = time.perf_counter()
+        run(self.functions[dtype], given, on_all_threads=is_shared)
+        pace.tell(is_shared, time.perf_counter() - began)
         cache.advance([1] * B)
         if is_product:
             # The head has more rows than there are tokens.

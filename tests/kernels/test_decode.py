@@ -212,3 +212,25 @@ def test_many_rows_equal_single_ones(kind: str, num_rows: int, monkeypatch, set_
         torch.testing.assert_close(logits, alone, rtol=0, atol=TOLERANCE[kind])
         # How torch shares its product out is its own affair.
         assert num_rows > decode.PRODUCT_ROWS or torch.equal(logits, results[0])
+
+
+def test_the_faster_of_all_threads_and_one_is_chosen():
+    """By what steps took; when that changes, so does the choice."""
+    pace = decode._Pace()
+
+    def steps(seconds: dict[bool, float], count: int) -> list[bool]:
+        chosen = []
+        for _ in range(count):
+            chosen.append(pace.choose())
+            pace.tell(chosen[-1], seconds[chosen[-1]])
+        return chosen
+
+    calm, busy = {True: 1.0, False: 2.0}, {True: 5.0, False: 2.0}
+    chosen = steps(calm, 3000)
+    assert chosen[:2] == [True, False]
+    assert 3 <= chosen[2:].count(False) <= 8, "the other is tried again, and ever more seldom"
+    chosen = steps(busy, 3000)
+    assert True in chosen[:3]
+    assert 3 <= chosen[3:].count(True) <= 8
+    chosen = steps(calm, 3000)
+    assert chosen[decode.MOST_BETWEEN :].count(False) < 8
