@@ -115,21 +115,18 @@ class _Plan:
         if dtype not in self.functions:
             self.functions[dtype] = loops.step_function(*self.numbers, _number_type(dtype))
         rope = self._rope(model, cache.capacity)
-        rows, work = np.array((ids, cache.lengths)), np.empty((loops.WORK_WIDTH, B, D), np.float32)
+        rows = np.array((ids, cache.lengths), np.int64)
+        work = np.empty((loops.WORK_WIDTH, B, D), np.float32)
         final_BD, logits_BV = torch.empty(B, D), torch.empty(B, V)
         is_product = B >= PRODUCT_ROWS and model.lm_head.weight.dtype == torch.float32
-        given = np.concatenate(
-            (
-                self.given,
-                (
-                    *(B, cache.max_rows, cache.capacity),
-                    *(rows.ctypes.data, rows.ctypes.data + rows.nbytes // 2),
-                    *(cache.key_rows_LRGCK.data_ptr(), cache.value_rows_LRGCK.data_ptr()),
-                    *(rope.data_ptr(), rope.data_ptr() + rope.nbytes // 2),
-                    *(work.ctypes.data, final_BD.data_ptr(), 0 if is_product else logits_BV.data_ptr()),
-                ),
-            )
+        changing = (
+            *(B, cache.max_rows, cache.capacity),
+            *(rows.ctypes.data, rows.ctypes.data + rows.nbytes // 2),
+            *(cache.key_rows_LRGCK.data_ptr(), cache.value_rows_LRGCK.data_ptr()),
+            *(rope.data_ptr(), rope.data_ptr() + rope.nbytes // 2),
+            *(work.ctypes.data, final_BD.data_ptr(), 0 if is_product else logits_BV.data_ptr()),
         )
+        given = np.concatenate((self.given, np.array(changing, np.int64)))
         pace = self.paces[B]
         is_shared = B * self.num_weights >= SHARED_WORK and pace.choose()
         began = time.perf_counter()
@@ -171,7 +168,7 @@ def _make_plan(model: GPT) -> _Plan | None:
 
     config, kept = model.config, []
     matrices = np.zeros((config.n_layer, 9, 3), dtype=np.int64)
-    windows = np.array(config.windows)
+    windows = np.array(config.windows, np.int64)
     weights, gates, lambdas = [], [], [model.resid_lambdas, model.x0_lambdas]
 
     def places(module: Any) -> tuple[int, int, int]:
@@ -218,7 +215,7 @@ def _make_plan(model: GPT) -> _Plan | None:
     return _Plan(
         key=addresses(model),
         numbers=tuple(_number_type(group[0].dtype) for group in (weights, gates or lambdas, lambdas)),
-        given=np.array([0] * len(TEAM) + [given[name] for name in loops.FIXED]),
+        given=np.array([0] * len(TEAM) + [given[name] for name in loops.FIXED], np.int64),
         num_weights=num_weights,
         kept=[*kept, matrices, windows],
     )

@@ -275,7 +275,7 @@ def _blocks(s, first_row, last_row, team, table_PD, gate_like, lambda_like, cach
     work = s.work + 4 * WORK_WIDTH * D * first_row
     q_BD, out_BD = _table(work, B, D), _table(work + 4 * B * D, B, D)
     k_BE, v_BE = _table(work + 8 * B * D, B, E), _table(work + 12 * B * D, B, E)
-    new_BD, old_BD = _table(work + 16 * B * D, B, D), _table(work + 20 * B * D, B, D)
+    attn_BD, mlp_BD = _table(work + 16 * B * D, B, D), _table(work + 20 * B * D, B, D)
     up_BU = _table(work + 24 * B * D, B, 4 * D)
     # And what each has for itself.
     x0_BD, x_BD, n_BD = np.empty((B, D), f32), np.empty((B, D), f32), np.empty((B, D), f32)
@@ -317,17 +317,17 @@ def _blocks(s, first_row, last_row, team, table_PD, gate_like, lambda_like, cach
                     out_BD[b, one : one + K],
                 )
         meet(s, team[1])
-        _product(matrices[layer, OUT], table_PD, out_BD, new_BD, team)
+        _product(matrices[layer, OUT], table_PD, out_BD, attn_BD, team)
         meet(s, team[1])
-        _add_and_norm(new_BD, x_BD, n_BD)
+        _add_and_norm(attn_BD, x_BD, n_BD)
         first, last = _product(matrices[layer, UP], table_PD, n_BD, up_BU, team)
         for b in range(B):
             for u in range(first, last):
                 up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
         meet(s, team[1])
-        _product(matrices[layer, DOWN], table_PD, up_BU, old_BD, team)
+        _product(matrices[layer, DOWN], table_PD, up_BU, mlp_BD, team)
         meet(s, team[1])
-        _add_and_norm(old_BD, x_BD, n_BD)
+        _add_and_norm(mlp_BD, x_BD, n_BD)
     if team[0] == 0:
         final_BD = _table(s.final, s.B, D)
         for b in range(B):
