@@ -175,6 +175,22 @@ def _attend(q_K, keys_CK, values_CK, first, length, scores, out_K):
 
 
 @part
+def _attend_group(queries, key_K, value_K, seen, first, at, rope, scores, out):
+    """Put a key and a value at the position `at` of those that were seen; write what the query heads that
+    share them attend to, from the position `first` on."""
+    keys_CK, values_CK = seen
+    K = key_K.shape[0]
+    _rotate(queries, queries.shape[0] // K, rope[0], rope[1])
+    _rotate(key_K, 1, rope[0], rope[1])
+    for k in range(K):
+        keys_CK[at, k] = from_float32(key_K[k], keys_CK)
+        values_CK[at, k] = from_float32(value_K[k], values_CK)
+    for h in range(queries.shape[0] // K):
+        one = slice(h * K, (h + 1) * K)
+        _attend(queries[one], keys_CK, values_CK, first, at + 1, scores, out[one])
+
+
+@part
 def _share(size, unit, team):
     """Return the first and last of this thread's part of range(size), cut at multiples of `unit`."""
     thread, num_threads = team
@@ -226,6 +242,30 @@ def _embed(ids_B, table_PD, scale_P, x0_BD, x_BD):
 
 
 @part
+def _mix_and_norm(resid, x0, x0_BD, x_BD, n_BD):
+    """x = resid x + x0 times the token embeddings; n = norm(x)."""
+    for b in range(x_BD.shape[0]):
+        for d in range(x_BD.shape[1]):
+            x_BD[b, d] = resid * x_BD[b, d] + x0 * x0_BD[b, d]
+        _norm(x_BD[b], n_BD[b])
+
+
+@part
+def _square_positive(up_BU, first, last):
+    """up = relu(up)^2 for the channels first..last."""
+    for b in range(up_BU.shape[0]):
+        for u in range(first, last):
+            up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
+
+
+@part
+def _copy(n_BD, out_BD):
+    for b in range(n_BD.shape[0]):
+        for d in range(n_BD.shape[1]):
+            out_BD[b, d] = n_BD[b, d]
+
+
+@part
 def _add_and_norm(new_BD, x_BD, n_BD):
     """x += new; n = norm(x)."""
     for b in range(x_BD.shape[0]):
@@ -261,7 +301,7 @@ def _blocks(s, first_row, last_row, team, table_PD, gate_like, lambda_like, cach
     each does for itself, with numbers of its own.
     """
     B, D, L, G, K = last_row - first_row, s.D, s.L, s.G, s.K
-    H, E = D // K, G * K
+    E = G * K
     ids_B = numba.carray(pointer(s.ids), (s.B,), np.int64)[first_row:last_row]
     lengths_B = numba.carray(pointer(s.lengths), (s.B,), np.int64)[first_row:last_row]
     keys_LRGCK = numba.carray(pointer(s.keys), (L, s.R, G, s.C, K), cache_like.dtype)
@@ -283,56 +323,35 @@ def _blocks(s, first_row, last_row, team, table_PD, gate_like, lambda_like, cach
 
     _embed(ids_B, table_PD, _floats(s.table_scale, s.num_ids), x0_BD, x_BD)
     for layer in range(L):
-        resid, x0 = to_float32(resid_L[layer]), to_float32(x0_L[layer])
-        for b in range(B):
-            for d in range(D):
-                x_BD[b, d] = resid * x_BD[b, d] + x0 * x0_BD[b, d]
-            _norm(x_BD[b], n_BD[b])
+        _mix_and_norm(to_float32(resid_L[layer]), to_float32(x0_L[layer]), x0_BD, x_BD, n_BD)
         for column in range(3):  # one call: what it is compiled into is long
             _product(matrices[layer, Q + column], table_PD, n_BD, (q_BD, k_BE, v_BE)[column], team)
         meet(s, team[1])
         first, last = _share(B * G, 1, team)
         for item in range(first, last):
             b, g = item // G, item % G
-            at = lengths_B[b]
             if matrices[layer, GATE, 0]:
                 gate, table = matrices[layer, GATE], matrices[layer, TABLE]
                 _add_value_embedding(gate, table, table_PD, ids_B[b], n_BD[b], gate_like, g, v_BE[b], K)
-            queries, key_K = q_BD[b, g * (D // G) : (g + 1) * (D // G)], k_BE[b, g * K : (g + 1) * K]
-            _rotate(queries, H // G, cos_CK[at], sin_CK[at])
-            _rotate(key_K, 1, cos_CK[at], sin_CK[at])
-            keys_CK, values_CK = keys_LRGCK[layer, first_row + b, g], values_LRGCK[layer, first_row + b, g]
-            for k in range(K):
-                keys_CK[at, k] = from_float32(key_K[k], cache_like)
-                values_CK[at, k] = from_float32(v_BE[b, g * K + k], cache_like)
-            for h in range(H // G):
-                one = g * (D // G) + h * K
-                _attend(
-                    q_BD[b, one : one + K],
-                    keys_CK,
-                    values_CK,
-                    max(0, at - windows_L[layer]),
-                    at + 1,
-                    scores,
-                    out_BD[b, one : one + K],
-                )
+            mine, its = slice(g * (D // G), (g + 1) * (D // G)), slice(g * K, (g + 1) * K)
+            seen = keys_LRGCK[layer, first_row + b, g], values_LRGCK[layer, first_row + b, g]
+            at, rope = lengths_B[b], (cos_CK[lengths_B[b]], sin_CK[lengths_B[b]])
+            first_seen = max(0, at - windows_L[layer])
+            _attend_group(
+                q_BD[b, mine], k_BE[b, its], v_BE[b, its], seen, first_seen, at, rope, scores, out_BD[b, mine]
+            )
         meet(s, team[1])
         _product(matrices[layer, OUT], table_PD, out_BD, attn_BD, team)
         meet(s, team[1])
         _add_and_norm(attn_BD, x_BD, n_BD)
         first, last = _product(matrices[layer, UP], table_PD, n_BD, up_BU, team)
-        for b in range(B):
-            for u in range(first, last):
-                up_BU[b, u] = (f32(0.0) if up_BU[b, u] < f32(0.0) else up_BU[b, u]) ** 2
+        _square_positive(up_BU, first, last)
         meet(s, team[1])
         _product(matrices[layer, DOWN], table_PD, up_BU, mlp_BD, team)
         meet(s, team[1])
         _add_and_norm(mlp_BD, x_BD, n_BD)
     if team[0] == 0:
-        final_BD = _table(s.final, s.B, D)
-        for b in range(B):
-            for d in range(D):
-                final_BD[first_row + b, d] = n_BD[b, d]
+        _copy(n_BD, _table(s.final + 4 * D * first_row, B, D))
 
 
 @inlined
