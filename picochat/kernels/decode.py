@@ -5,6 +5,7 @@ A small model's step in plain PyTorch is some 150 operations, each of which cost
 What is left in the compiled step is the reading of the weights, once.
 """
 
+import functools
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -59,26 +60,27 @@ class _Pace:
     interval: int = FEWEST_BETWEEN
     """Steps from one trial of the slower of both to the next."""
     num_since: int = 0
+    """Steps since the last trial."""
 
     def choose(self) -> bool:
         """Return whether the next step should be made on all threads."""
         if len(self.seconds) < 2:
             return True not in self.seconds
         self.num_since += 1
-        return self._is_better != (self.num_since >= self.interval)
+        return self._faster() != (self.num_since >= self.interval)
 
     def tell(self, on_all_threads: bool, seconds: float) -> None:
         """Say how long a step took."""
-        if self.num_since < self.interval:
+        if len(self.seconds) < 2 or on_all_threads == self._faster():
             self.seconds[on_all_threads] = (self.seconds.get(on_all_threads, seconds) + seconds) / 2
             return
-        before = self._is_better
         self.seconds[on_all_threads] = seconds
-        changes = before != self._is_better
-        self.num_since, self.interval = 0, FEWEST_BETWEEN if changes else min(2 * self.interval, MOST_BETWEEN)
+        is_in_vain = on_all_threads != self._faster()
+        self.interval = min(2 * self.interval, MOST_BETWEEN) if is_in_vain else FEWEST_BETWEEN
+        self.num_since = 0
 
-    @property
-    def _is_better(self) -> bool:
+    def _faster(self) -> bool:
+        """Return whether that is all threads."""
         return self.seconds[True] < self.seconds[False]
 
 
@@ -96,8 +98,6 @@ class _Plan:
     """Of all matrices."""
     kept: list[Any]
     """What was computed and `given` points to."""
-    functions: dict[torch.dtype, Any] = field(default_factory=dict)
-    """The compiled step for caches of these numbers."""
     rope: torch.Tensor | None = None
     paces: defaultdict[int, _Pace] = field(default_factory=lambda: defaultdict(_Pace))
     """By the number of rows."""
@@ -111,9 +111,7 @@ class _Plan:
         B, V, D = len(ids), model.config.vocab_size, model.config.n_embd
         if min(ids) < 0 or max(ids) >= model.wte.weight.shape[0]:
             raise IndexError(f"token ids are 0 to {V - 1}")
-        dtype = cache.key_rows_LRGCK.dtype
-        if dtype not in self.functions:
-            self.functions[dtype] = loops.step_function(*self.numbers, _number_type(dtype))
+        function = loops.step_function(*self.numbers, _number_type(cache.key_rows_LRGCK.dtype))
         rope = self._rope(model, cache.capacity)
         rows = np.array((ids, cache.lengths), np.int64)
         work = np.empty((loops.WORK_WIDTH, B, D), np.float32)
@@ -130,7 +128,7 @@ class _Plan:
         pace = self.paces[B]
         is_shared = B * self.num_weights >= SHARED_WORK and pace.choose()
         began = time.perf_counter()
-        run(self.functions[dtype], given, on_all_threads=is_shared)
+        run(function, given, on_all_threads=is_shared)
         pace.tell(is_shared, time.perf_counter() - began)
         cache.advance([1] * B)
         if is_product:
@@ -232,6 +230,7 @@ def _numbers(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
+@functools.cache
 def _number_type(dtype: torch.dtype) -> Any:
     """Return the numpy type of such tensors' numbers."""
     return _numbers(torch.empty(0, dtype=dtype)).dtype.type

@@ -20,8 +20,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from picochat.kernels import threads
 from picochat.kernels.compiled import part
-from picochat.kernels.threads import MEMBER, on_own_threads, openmp
 
 TEAM = ("thread", "num_threads", "ask_thread", "ask_num_threads", "barrier")
 """First fields, all int64, of the record that a compiled function is given: which thread it runs on and of
@@ -44,7 +44,7 @@ def run(function: Any, given: np.ndarray, *, on_all_threads: bool) -> None:
     barrier = np.zeros(LEND_CORE // 8 + 1, np.int64)
     barrier[LEND_CORE // 8] = _lend_core()
     num_threads = torch.get_num_threads() if on_all_threads else 1
-    team = openmp() if num_threads > 1 else None
+    team = threads.openmp() if num_threads > 1 else None
     if team is not None:
         given[: len(TEAM)] = 0, 0, team.thread, team.num_threads, barrier.ctypes.data
         team.parallel(function.address, given.ctypes.data, num_threads, 0)
@@ -52,7 +52,7 @@ def run(function: Any, given: np.ndarray, *, on_all_threads: bool) -> None:
     members = [given.copy() for _ in range(num_threads)]
     for thread, member in enumerate(members):
         member[: len(TEAM)] = thread, num_threads, 0, 0, barrier.ctypes.data
-    on_own_threads(MEMBER(function.address), [(member.ctypes.data,) for member in members])
+    threads.on_own_threads(threads.MEMBER(function.address), [(member.ctypes.data,) for member in members])
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from picochat.engine.quantize import quantize
-from picochat.kernels import decode, team
+from picochat.kernels import decode
 from picochat.kernels.decode import next_logits
 from picochat.kernels.decode_loops import matrix
 from picochat.kernels.int8_dot import WIDTH, row_sums
@@ -125,13 +125,11 @@ def test_a_row_does_not_depend_on_its_mates(kind: str):
             torch.testing.assert_close(all_BV[b], one_V, rtol=0, atol=TOLERANCE[kind])
 
 
-@pytest.mark.parametrize("whose", ["torch's", "own"])
-def test_threads_do_not_change_it(kind: str, whose: str, monkeypatch, set_threads):
+def test_threads_do_not_change_it(kind: str, whose_threads: str, monkeypatch, set_threads):
     """More threads than there are key/value heads, too."""
     model = make_model(kind)
     monkeypatch.setattr(decode, "SHARED_WORK", 0)
-    if whose == "own":
-        monkeypatch.setattr(team, "openmp", lambda: None)
+    monkeypatch.setattr(decode._Pace, "choose", lambda self: True)
     results = []
     for num_threads in (1, 2, 5):
         set_threads(num_threads)

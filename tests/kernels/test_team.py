@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from picochat.kernels import team
+from picochat.kernels import team, threads
 from picochat.kernels.compiled import c_function, pointer
 
 ROUNDS = 2000
@@ -46,25 +46,16 @@ def run_rounds(*, on_all_threads: bool = True) -> list[int]:
     return numbers.tolist()
 
 
-@pytest.fixture(params=["torch's", "own"])
-def three_threads(request, monkeypatch, set_threads) -> None:
-    if request.param == "own":
-        monkeypatch.setattr(team, "openmp", lambda: None)
-    elif team.openmp() is None:
-        pytest.skip("torch's threads are not GNU's here")
-    set_threads(3)
-
-
-def test_nobody_goes_on_before_all_are_there(three_threads: None):
+def test_nobody_goes_on_before_all_are_there(num_threads: int):
     """Three threads on whatever cores there are: who waits for long lends its core."""
     assert run_rounds() == [3, 3, 3, 0, 0, 0, 0, 0]
 
 
-def test_one_thread_waits_for_nobody(three_threads: None):
+def test_one_thread_waits_for_nobody(num_threads: int):
     assert run_rounds(on_all_threads=False) == [1, 0, 0, 0, 0, 0, 0, 0]
 
 
-def test_several_teams_at_once(three_threads: None):
+def test_several_teams_at_once(num_threads: int):
     done = []
     callers = [
         threading.Thread(target=lambda: done.extend(run_rounds()[:3] for _ in range(5)), daemon=True)
@@ -78,7 +69,7 @@ def test_several_teams_at_once(three_threads: None):
     assert done == [[3, 3, 3]] * 15
 
 
-@pytest.mark.skipif(team.openmp() is None, reason="torch's threads are not GNU's here")
+@pytest.mark.skipif(threads.openmp() is None, reason="torch's threads are not GNU's here")
 def test_fewer_threads_than_asked_for():
     """OMP_THREAD_LIMIT gives a team less than torch has; nobody may wait for those that never come."""
     code = (
@@ -92,7 +83,7 @@ def test_fewer_threads_than_asked_for():
     assert done.stdout.strip() == "[2, 2, 0, 0, 0, 0, 0, 0]", done.stderr
 
 
-def test_results_of_torch_between(three_threads: None):
+def test_results_of_torch_between(num_threads: int):
     """The same threads do torch's work in turn."""
     for _ in range(20):
         assert run_rounds()[:3] == [3, 3, 3]

@@ -19,16 +19,6 @@ def add_one(numbers, first, last):
         numbers[i] += 1
 
 
-@pytest.fixture(params=["torch's", "own"])
-def num_threads(request, monkeypatch, set_threads) -> int:
-    if request.param == "own":
-        monkeypatch.setattr(threads, "openmp", lambda: None)
-    elif threads.openmp() is None:
-        pytest.skip("torch's threads are not GNU's here")
-    set_threads(3)
-    return 3
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loops have threads of their own")
 def test_torchs_threads_are_found():
     assert threads.openmp() is not None
