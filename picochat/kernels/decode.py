@@ -26,6 +26,8 @@ SHARED_WORK = 2 << 20
 """Fewer multiplications than this are not worth waking other threads for."""
 FEWEST_BETWEEN, MOST_BETWEEN = 64, 1024
 """Steps until the slower of both, all threads or one, is tried again; twice as many after a trial in vain."""
+TRIAL = 4
+"""Steps of a trial, of which the fastest counts: in the first one the other threads are asleep."""
 PRODUCT_ROWS = 48
 """From so many rows on torch's product with the head is faster than the compiled loops."""
 
@@ -61,6 +63,8 @@ class _Pace:
     """Steps from one trial of the slower of both to the next."""
     num_since: int = 0
     """Steps since the last trial."""
+    trial: list[float] = field(default_factory=list)
+    """Seconds of the steps of the trial that goes on."""
 
     def choose(self) -> bool:
         """Return whether the next step should be made on all threads."""
@@ -74,7 +78,11 @@ class _Pace:
         if len(self.seconds) < 2 or on_all_threads == self._faster():
             self.seconds[on_all_threads] = (self.seconds.get(on_all_threads, seconds) + seconds) / 2
             return
-        self.seconds[on_all_threads] = seconds
+        self.trial.append(seconds)
+        if len(self.trial) < TRIAL:
+            return
+        self.seconds[on_all_threads] = min(self.trial)
+        self.trial.clear()
         is_in_vain = on_all_threads != self._faster()
         self.interval = min(2 * self.interval, MOST_BETWEEN) if is_in_vain else FEWEST_BETWEEN
         self.num_since = 0
