@@ -161,6 +161,19 @@ def test_files_and_functions_are_short():
     assert not long
 
 
+def test_what_a_screen_shows_is_waited_for():
+    """Looked at once it may not be drawn yet: `wait_for_text` and `Notebook.until` look until it is."""
+    hasty = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare)):
+                continue
+            shown = {ast.unparse(value) for value in node.test.comparators}
+            if isinstance(node.test.ops[0], ast.In) and shown & {"screen_text(app)", "page.text()"}:
+                hasty.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not hasty
+
+
 HEAVY = ("torch", "pyarrow", "tokenizers", "transformers", "marimo", "textual")
 
 

@@ -52,3 +52,8 @@ async def wait_until(app: App[Any], done: Callable[[], object]) -> None:
     while not done():
         assert time.monotonic() < limit, screen_text(app)
         await asyncio.sleep(0.01)
+
+
+async def wait_for_text(app: App[Any], text: str) -> None:
+    """Let the app go on until its screen holds the text: what is true of the app is drawn a moment later."""
+    await wait_until(app, lambda: text in screen_text(app))

@@ -10,7 +10,7 @@ from textual.widgets import ContentSwitcher, Input, Static
 
 from picochat.train.run_dir import RunDir
 from tests.workbench.make_runs import drive, step_row, write_rows, write_run, write_world
-from tests.workbench.screen_text import check_golden, screen_text, wait_until
+from tests.workbench.screen_text import check_golden, screen_text, wait_for_text, wait_until
 from workbench.screens.checkpoints import CheckpointsScreen
 from workbench.screens.compare import CompareScreen
 from workbench.screens.dialogs import Ask, Confirm
@@ -62,7 +62,7 @@ def test_the_tree_looks_as_it_did(size):
 def test_no_runs_at_all():
     async def script(app, pilot):
         await enter(app, pilot)
-        await wait_until(app, lambda: "no runs in runs yet" in screen_text(app))
+        await wait_for_text(app, "no runs in runs yet")
         await pilot.press("d", "e", "p", "t", "space", "enter")
         assert isinstance(app.screen, CheckpointsScreen)
 
@@ -77,12 +77,12 @@ def test_parts_filter_order_and_folds():
         screen = await enter(app, pilot)
         await go_to(app, pilot, screen, "base")
         await pilot.press("2")
-        await wait_until(app, lambda: "upon a time, at step 200" in screen_text(app))
+        await wait_for_text(app, "upon a time, at step 200")
         await pilot.press("3")
-        await wait_until(app, lambda: "--lr 0.5" in screen_text(app))
-        assert "n_embd 128" in screen_text(app)
+        await wait_for_text(app, "--lr 0.5")
+        await wait_for_text(app, "n_embd 128")
         await pilot.press("4")
-        await wait_until(app, lambda: "said ␛[31m[b]that" in screen_text(app))
+        await wait_for_text(app, "said ␛[31m[b]that")
         await pilot.click("#parts", offset=(3, 0))
         assert screen.query_one(ContentSwitcher).current == "overview"
         await pilot.press("f")
@@ -134,7 +134,7 @@ def test_deleting_asks_first_and_tells_who_began_from_it():
         await go_to(app, pilot, screen, "base/200")
         await pilot.press("d")
         await wait_until(app, lambda: isinstance(app.screen, Confirm))
-        assert "tuned began from it" in screen_text(app)
+        await wait_for_text(app, "tuned began from it")
         await pilot.press("n")
         await wait_until(app, lambda: app.screen is screen)
         assert folder.exists()
@@ -159,7 +159,7 @@ def test_a_live_run_is_steered_but_neither_deleted_nor_renamed():
         screen = await enter(app, pilot)
         await go_to(app, pilot, screen, "demo")
         await pilot.press("d")
-        await wait_until(app, lambda: "demo is in training; stop it first" in screen_text(app))
+        await wait_for_text(app, "demo is in training; stop it first")
         await pilot.press("e")
         await wait_until(app, lambda: isinstance(app.screen, Ask))
         await pilot.press("2", "enter")
@@ -183,11 +183,11 @@ def test_a_run_is_renamed():
     async def script(app, pilot):
         screen = await enter(app, pilot)
         await pilot.press("p")
-        await wait_until(app, lambda: "a is not in training" in screen_text(app))
+        await wait_for_text(app, "a is not in training")
         await pilot.press("e")
         await wait_until(app, lambda: isinstance(app.screen, Ask))
         await pilot.press("ctrl+u", *"b@", "enter")
-        await wait_until(app, lambda: "one plain folder name" in screen_text(app))
+        await wait_for_text(app, "one plain folder name")
         await pilot.press("e")
         await wait_until(app, lambda: isinstance(app.screen, Ask))
         await pilot.press("ctrl+u", "b", "enter")
@@ -214,7 +214,7 @@ def test_ways_to_the_other_screens():
         await wait_until(app, lambda: app.screen is screen)
         await go_to(app, pilot, screen, "base/100")
         await pilot.press("space")
-        assert "◆" in screen_text(app)
+        await wait_for_text(app, "◆")
         await go_to(app, pilot, screen, "tuned/200")
         await pilot.press("v")
         await wait_until(app, lambda: isinstance(app.screen, CompareScreen))
@@ -271,7 +271,7 @@ def test_a_folder_that_changes_while_it_is_looked_at():
         write_rows(Path("runs/tuned/metrics.jsonl"), [step_row(201, 0.25)], mode="a")
         Path("runs/base/run.json").write_text("{", encoding="utf-8")
         screen.refresh_runs()
-        await wait_until(app, lambda: "✗ damaged" in screen_text(app))
+        await wait_for_text(app, "✗ damaged")
         assert screen.chosen == "tuned"
         await wait_until(app, lambda: screen.query_one(Plot).lines[0].steps[-1] == 201)
         shutil.rmtree("runs/tuned")

@@ -7,7 +7,7 @@ from textual.widgets import Input, Static
 
 from picochat.engine.protocol import TokenInfo
 from tests.workbench.make_runs import drive, write_world
-from tests.workbench.screen_text import check_golden, screen_text, wait_until
+from tests.workbench.screen_text import check_golden, screen_text, wait_for_text, wait_until
 from workbench.screens.compare import CompareScreen
 from workbench.screens.dialogs import Choose
 from workbench.widgets.side_text import SideText, find_parting, mark
@@ -65,7 +65,7 @@ def test_tokens_are_walked_with_keys_and_mouse():
         first.focus()
         await pilot.press("right", "right")
         assert (first.cursor, second.cursor) == (1, 1)
-        await wait_until(app, lambda: "token: 1" in screen_text(app))
+        await wait_for_text(app, "token: 1")
         await pilot.press("end")
         assert second.cursor == 5
         await pilot.click(second, offset=(8, 0))
@@ -87,7 +87,7 @@ def test_equal_checkpoints_give_equal_answers():
         await pilot.press("ctrl+t")
         assert screen.is_raw
         await ask(app, pilot, screen, "Once")
-        await wait_until(app, lambda: "the answers are the same" in screen_text(app))
+        await wait_for_text(app, "the answers are the same")
 
     drive(script)
 
@@ -113,20 +113,20 @@ def test_a_stop_ends_both_sides():
 def test_mistakes_and_crashes_are_told():
     async def script(app, pilot):
         screen = await enter(app, pilot, "base@200", "missing")
-        await wait_until(app, lambda: "missing: [b]is not there" in screen_text(app))
+        await wait_for_text(app, "missing: [b]is not there")
         screen.query_one("#option-temperature", Input).value = "warm"
         screen.query_one("#prompt", Input).value = "x"
         screen.query_one("#prompt", Input).focus()
         await pilot.press("enter")
-        await wait_until(app, lambda: "temperature has to be a number" in screen_text(app))
+        await wait_for_text(app, "temperature has to be a number")
         screen.query_one("#option-temperature", Input).value = "-1"
         await pilot.press("enter")
-        await wait_until(app, lambda: "temperature must be a number" in screen_text(app))
+        await wait_for_text(app, "temperature must be a number")
         assert all(side.running is None and not side.finished for side in screen.sides)
         screen.query_one("#option-temperature", Input).value = "0"
         screen.query_one("#prompt", Input).value = "crash"
         await pilot.press("enter")
-        await wait_until(app, lambda: "ended with code 3" in screen_text(app))
+        await wait_for_text(app, "ended with code 3")
         await pilot.press("f9")
         await wait_until(app, lambda: isinstance(app.screen, Choose))
         await pilot.press(*"rust", "enter")
@@ -142,7 +142,7 @@ def test_checkpoints_are_chosen_with_keys_and_mouse():
         screen = app.screen
         screen.query_one("#prompt", Input).value = "x"
         await pilot.press("enter")
-        await wait_until(app, lambda: "no checkpoint is loaded yet" in screen_text(app))
+        await wait_for_text(app, "no checkpoint is loaded yet")
         screen.query_one("#head0").focus()
         await pilot.press("enter")
         await wait_until(app, lambda: isinstance(app.screen, Choose))

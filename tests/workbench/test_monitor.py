@@ -19,7 +19,7 @@ from tests.workbench.make_runs import (
     write_world,
 )
 from tests.workbench.monitoring import SIZES, at, enter
-from tests.workbench.screen_text import check_golden, screen_text, wait_until
+from tests.workbench.screen_text import check_golden, screen_text, wait_for_text, wait_until
 from workbench.screens.dialogs import Confirm
 from workbench.screens.monitor import MonitorScreen
 from workbench.screens.rollouts import RolloutsScreen
@@ -48,7 +48,7 @@ def test_a_live_run_looks_as_it_did(size):
 def test_no_runs_at_all():
     async def script(app, pilot):
         await enter(app, pilot)
-        await wait_until(app, lambda: "no runs in runs yet: n begins one" in screen_text(app))
+        await wait_for_text(app, "no runs in runs yet: n begins one")
         await pilot.press("p", "r", "x", "space", "enter", "l", "s", "z", "o", "1", "2", "3", "4")
         await pilot.pause()
         assert isinstance(app.screen, MonitorScreen)
@@ -64,7 +64,7 @@ def test_curves_are_overlaid_scaled_and_walked():
         screen = await enter(app, pilot)
         plot = screen.query_one(Plot)
         await wait_until(app, lambda: screen.watched == "b" and plot.lines)
-        assert "━ validation" in screen_text(app)
+        await wait_for_text(app, "━ validation")
         await at(app, pilot, screen, "a")
         await pilot.press("space")
         await wait_until(app, lambda: {line.name for line in plot.lines} == {"a", "b"})
@@ -75,15 +75,14 @@ def test_curves_are_overlaid_scaled_and_walked():
         await wait_until(app, lambda: not any(line.is_faint for line in plot.lines))
         await pilot.press("l")
         assert plot.is_log
-        assert " log" in screen_text(app)
+        await wait_for_text(app, " log")
         plot.focus()
         await pilot.press("left", "left")
         assert 180 < plot.cursor < 200
         assert [other.cursor for other in screen.query(Plot)] == [plot.cursor] * 4
-        assert f"step {plot.cursor:.0f}" in screen_text(app)
+        await wait_for_text(app, f"step {plot.cursor:.0f}")
         await pilot.press("plus")
-        await pilot.pause()
-        assert "└1 " not in screen_text(app).split("grad_norm")[0]
+        await wait_until(app, lambda: "└1 " not in screen_text(app).split("grad_norm")[0])
         await pilot.press("minus", "0")
         assert plot.cursor is None
         await pilot.click(plot, offset=(30, 4))
@@ -111,16 +110,16 @@ def test_what_a_run_says_as_it_comes():
 
     async def script(app, pilot):
         screen = await enter(app, pilot)
-        await wait_until(app, lambda: "upon a time, at step 0" in screen_text(app))
+        await wait_for_text(app, "upon a time, at step 0")
         assert screen.query_one(Plot).title == "reward"
         await pilot.press("2")
-        await wait_until(app, lambda: "1/2 +0.60 gsm8k What is 2 and 3, problem 1?" in screen_text(app))
+        await wait_for_text(app, "1/2 +0.60 gsm8k What is 2 and 3, problem 1?")
         write_rows(path / "rollouts.jsonl", [rollout_row(2)], mode="a")
-        await wait_until(app, lambda: "problem 2?" in screen_text(app))
+        await wait_for_text(app, "problem 2?")
         await pilot.press("3")
-        await wait_until(app, lambda: "runs/a/checkpoints/[b]" in screen_text(app))
+        await wait_for_text(app, "runs/a/checkpoints/[b]")
         await pilot.press("4")
-        await wait_until(app, lambda: "told ␛[31m[b]so" in screen_text(app))
+        await wait_for_text(app, "told ␛[31m[b]so")
         await pilot.click("#parts", offset=(2, 0))
         assert screen.query_one(ContentSwitcher).current == "samples"
         with (path / "metrics.jsonl").open("a") as file:
@@ -142,15 +141,15 @@ def test_rollouts_are_read_group_by_group(size):
         await wait_until(app, lambda: app.screen.watched == "a" and app.screen._reader("a").rollouts)
         await pilot.press("o")
         await wait_until(app, lambda: isinstance(app.screen, RolloutsScreen))
-        await wait_until(app, lambda: "train/3" in screen_text(app))
+        await wait_for_text(app, "train/3")
         await pilot.press("down")
-        await wait_until(app, lambda: "train/2" in screen_text(app))
+        await wait_for_text(app, "train/2")
         await check_golden(app, "rollouts")
-        assert "[red]6␛[31m." in screen_text(app)
+        await wait_for_text(app, "[red]6␛[31m.")
         await pilot.press("w")
-        await wait_until(app, lambda: "2 groups" in screen_text(app))
+        await wait_for_text(app, "2 groups")
         write_rows(path / "rollouts.jsonl", [rollout_row(4)], mode="a")
-        await wait_until(app, lambda: "3 groups" in screen_text(app))
+        await wait_for_text(app, "3 groups")
         await pilot.press("escape")
         await wait_until(app, lambda: isinstance(app.screen, MonitorScreen))
 
@@ -197,13 +196,13 @@ def test_stale_crashed_and_distant_runs_are_told_apart():
         assert "✗   crashed" in shown
         assert "? " in next(line for line in shown.splitlines() if "distant" in line)
         screen.attach("long-step")
-        await wait_until(app, lambda: "no word for 8 min" in screen_text(app))
+        await wait_for_text(app, "no word for 8 min")
         screen.attach("crashed")
-        await wait_until(app, lambda: "RuntimeError: no memory for [b]this␛[31m" in screen_text(app))
+        await wait_for_text(app, "RuntimeError: no memory for [b]this␛[31m")
         screen.attach("failed")
-        await wait_until(app, lambda: "the loss is [b]not a number" in screen_text(app))
+        await wait_for_text(app, "the loss is [b]not a number")
         await pilot.press("p")
-        await wait_until(app, lambda: "failed is not in training" in screen_text(app))
+        await wait_for_text(app, "failed is not in training")
 
     (Path("runs/long-step/.lock")).touch()
     with RunDir(Path("runs/long-step")).lock():
@@ -219,13 +218,13 @@ def test_a_run_that_is_watched_may_be_deleted_and_damaged():
         await wait_until(app, lambda: screen.watched == "b" and screen.query_one(Plot).lines)
         with Path("runs/b/metrics.jsonl").open("ab") as file:
             file.write(b"\xff\xff\n[]\n")
-        await wait_until(app, lambda: "2 damaged lines" in screen_text(app))
+        await wait_for_text(app, "2 damaged lines")
         Path("runs/b/metrics.jsonl").write_bytes(b"")
         await wait_until(app, lambda: not screen.query_one(Plot).lines)
         shutil.rmtree("runs/b")
         await wait_until(app, lambda: screen.watched == "a")
         shutil.rmtree("runs/a")
-        await wait_until(app, lambda: "no runs in runs yet" in screen_text(app))
+        await wait_for_text(app, "no runs in runs yet")
 
     drive(script)
 

@@ -9,7 +9,7 @@ from textual.widgets import Input, Select, Static
 from picochat.train.run_dir import RunDir, write_json
 from tests.workbench.make_runs import NOW, drive, write_run
 from tests.workbench.monitoring import SIZES, enter
-from tests.workbench.screen_text import check_golden, screen_text, wait_until
+from tests.workbench.screen_text import check_golden, wait_for_text, wait_until
 from workbench import run_actions
 from workbench.screens.dialogs import Confirm
 from workbench.screens.new_run import NewRun
@@ -39,22 +39,22 @@ def test_the_form_of_a_new_run(size, monkeypatch):
         await check_golden(app, "new-run")
         form.query_one("#others", Input).value = "--sed 1"
         await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "did you mean --seed" in screen_text(app))
+        await wait_for_text(app, "did you mean --seed")
         form.query_one("#others", Input).value = "--seed '"
         await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "others: No closing quotation" in screen_text(app))
+        await wait_for_text(app, "others: No closing quotation")
         form.query_one("#others", Input).value = ""
         form.query_one("#field0", Input).value = "'5"
         await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "steps: No closing quotation" in screen_text(app))
+        await wait_for_text(app, "steps: No closing quotation")
         form.query_one("#field0", Input).value = ""
         form.query_one("#others", Input).value = "--help"
         await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "options only" in screen_text(app))
+        await wait_for_text(app, "options only")
         form.query_one("#others", Input).value = "--seed 3"
         form.query_one("#name", Input).value = "base"
         await pilot.press("ctrl+s")
-        await wait_until(app, lambda: "base is taken" in screen_text(app))
+        await wait_for_text(app, "base is taken")
         form.query_one("#name", Input).value = "pretrain-1"
         form.query_one("#stage", Select).value = "sft"
         await wait_until(app, lambda: form.query_one("#name", Input).value == "sft-1")
@@ -89,7 +89,7 @@ def test_a_stopped_run_is_gone_on_with(monkeypatch):
         write_json(Path("runs/a/status.json"), {"state": "finished", "step": 200, "heartbeat": NOW})
         await wait_until(app, lambda: screen.facts and screen.facts.state == "finished")
         await pilot.press("r")
-        await wait_until(app, lambda: "a has nothing left to do" in screen_text(app))
+        await wait_for_text(app, "a has nothing left to do")
 
     drive(script)
 
@@ -120,7 +120,7 @@ def test_a_real_run_is_watched_paused_and_stopped(monkeypatch, tmp_path):
         await wait_until(app, lambda: screen.query_one(Plot).lines)
         await pilot.press("p")
         await wait_until(app, lambda: run.status()["state"] == "paused")
-        await wait_until(app, lambda: "‖ paused" in screen_text(app))
+        await wait_for_text(app, "‖ paused")
 
     drive(script)
     assert run.is_live(), "quitting does not end a run"
@@ -134,7 +134,7 @@ def test_a_real_run_is_watched_paused_and_stopped(monkeypatch, tmp_path):
         await wait_until(app, lambda: isinstance(app.screen, Confirm))
         await pilot.press("y")
         await wait_until(app, lambda: run.status()["state"] == "stopped")
-        await wait_until(app, lambda: "■ stopped" in screen_text(app))
+        await wait_for_text(app, "■ stopped")
         await pilot.press("4")
         log = screen.query_one("#log-text", Static)
         await wait_until(app, lambda: "picochat pretrain --run real" in str(log.content))

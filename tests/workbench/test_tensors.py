@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from tests.workbench.make_runs import drive, weights, write_tensors, write_world
-from tests.workbench.screen_text import check_golden, screen_text, wait_until
+from tests.workbench.screen_text import check_golden, wait_for_text, wait_until
 from workbench import tensor_client
 from workbench.screens.checkpoints import CheckpointsScreen
 from workbench.screens.dialogs import Choose
@@ -42,7 +42,7 @@ def test_a_file_looks_as_it_did(size):
     async def script(app, pilot):
         screen = await enter(app, pilot)
         await wait_until(app, lambda: "h.0.attn.c_q.weight" in screen.stats)
-        await wait_until(app, lambda: "rms" in screen_text(app))
+        await wait_for_text(app, "rms")
         await check_golden(app, "tensors")
         screen.compare(Path("runs/base/checkpoints/step-00000100/model.safetensors"))
         await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
@@ -57,7 +57,7 @@ def test_measuring_sorting_and_filtering():
         screen = await enter(app, pilot)
         await pilot.press("a")
         await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
-        assert "rms" in screen_text(app)
+        await wait_for_text(app, "rms")
         await pilot.press("s")
         assert shown(screen)[0] == "h.0.mlp.c_fc.weight"
         await pilot.press("s")
@@ -66,11 +66,11 @@ def test_measuring_sorting_and_filtering():
         await pilot.press("slash", *"c_q f32", "enter")
         await wait_until(app, lambda: len(shown(screen)) == 3)
         await pilot.press("escape", "s", "h")
-        await wait_until(app, lambda: "root mean square by layer" in screen_text(app))
+        await wait_for_text(app, "root mean square by layer")
         await pilot.press("h", "down", "enter")
         await wait_until(app, lambda: "h.0.mlp.c_fc.weight" in screen.stats)
         await pilot.press("l")
-        await wait_until(app, lambda: "counts on a log axis" in screen_text(app))
+        await wait_for_text(app, "counts on a log axis")
         await pilot.click("#tensors", offset=(3, 5))
         await wait_until(app, lambda: "lm_head.weight" in screen.stats)
         await pilot.press("escape")
@@ -86,7 +86,7 @@ def test_files_are_chosen_from_checkpoints_or_by_path():
         await app.switch_mode("tensors")
         await pilot.pause()
         screen = app.screen
-        assert "no file: o opens one" in screen_text(app)
+        await wait_for_text(app, "no file: o opens one")
         await pilot.press("a", "d", "enter", "h", "s", "l")
         await pilot.press("o")
         await wait_until(app, lambda: isinstance(app.screen, Choose))
@@ -98,11 +98,11 @@ def test_files_are_chosen_from_checkpoints_or_by_path():
         await pilot.pause()
         await pilot.press("enter")
         await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
-        await wait_until(app, lambda: "relative change" in screen_text(app))
+        await wait_for_text(app, "relative change")
         await pilot.press("escape")
         await wait_until(app, lambda: screen.other is None)
         screen.open(Path("mine.safetensors"))
-        await wait_until(app, lambda: "note [b]mine␛[31m" in screen_text(app))
+        await wait_for_text(app, "note [b]mine␛[31m")
 
     drive(script)
 
@@ -116,22 +116,22 @@ def test_what_can_not_be_read_is_told():
 
     async def script(app, pilot):
         screen = await enter(app, pilot, Path("bad.safetensors"))
-        await wait_until(app, lambda: "bad.safetensors: not a safetensors file" in screen_text(app))
+        await wait_for_text(app, "bad.safetensors: not a safetensors file")
         screen.open(Path("missing.safetensors"))
-        await wait_until(app, lambda: "missing.safetensors" in screen_text(app))
+        await wait_for_text(app, "missing.safetensors")
         screen.open(Path("short.safetensors"))
         await pilot.press("a")
         await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
-        assert "its values lie behind" in screen_text(app)
+        await wait_for_text(app, "its values lie behind")
         screen.open(Path("odd.safetensors"))
         await wait_until(app, lambda: "scalar" in screen.stats)
         await pilot.press("down")
-        await wait_until(app, lambda: "NaN 1   infinite 1" in screen_text(app))
-        assert "w[b]" in screen_text(app)
+        await wait_for_text(app, "NaN 1   infinite 1")
+        await wait_for_text(app, "w[b]")
         Path("odd.safetensors").unlink()
         screen.stats.clear()
         await pilot.press("enter")
-        await wait_until(app, lambda: "No such file" in screen_text(app))
+        await wait_for_text(app, "No such file")
         screen.compare(Path("bad.safetensors"))
         await wait_until(app, lambda: any("No such file" in told.message for told in app._notifications))
 
@@ -146,13 +146,13 @@ def test_a_crash_of_the_measuring_process_is_told_and_tried_again(monkeypatch, t
         monkeypatch.setattr(tensor_client, "COMMAND", (sys.executable, "-c", crash))
         screen = await enter(app, pilot)
         await pilot.press("enter")
-        await wait_until(app, lambda: "no memory for [b]this␛[31m" in screen_text(app))
-        assert "has crashed (1)" in screen_text(app)
+        await wait_for_text(app, "no memory for [b]this␛[31m")
+        await wait_for_text(app, "has crashed (1)")
         await pilot.press("a")
         await wait_until(app, lambda: any("no memory" in told.message for told in app._notifications))
         monkeypatch.setattr(tensor_client, "COMMAND", worker)
         await pilot.press("enter")
-        await wait_until(app, lambda: "rms" in screen_text(app))
+        await wait_for_text(app, "rms")
         await pilot.press("a")
         await wait_until(app, lambda: len(screen.measured) == 6 and not screen._busy)
 
@@ -238,6 +238,6 @@ def test_a_name_that_nobody_has_is_no_home():
         await pilot.press("o")
         await wait_until(app, lambda: isinstance(app.screen, Choose))
         await pilot.press(*"~nobody.at.all")
-        await wait_until(app, lambda: "nothing found" in screen_text(app))
+        await wait_for_text(app, "nothing found")
 
     drive(script)
