@@ -170,6 +170,10 @@ class Engine:
         self._held = list(prompt_ids)
         return logits_V
 
+    def warm_up(self) -> None:
+        """Make a step for nobody: the first one may compile something, or load what is compiled."""
+        self.next_logits([self.tokenizer.special["<|bos|>"]])
+
     def forget(self) -> None:
         """Empty the cache: to be called when the model's weights have changed."""
         self.current, self._held = None, []

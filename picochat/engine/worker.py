@@ -220,6 +220,8 @@ class Worker:
             dtype=str(model.compute_dtype).removeprefix("torch."),
         )
         self._send(reply)
+        # While the user reads and types.
+        self._engine.warm_up()
 
     def _prompt(self, request: Generate | Predict, options: SamplingOptions) -> list[int]:
         reserve = options.max_tokens + len(request.prefix_ids)

@@ -61,8 +61,7 @@ def load_models(specs: Sequence[str], *, device: str, dtype: str) -> dict[str, S
             raise UserError(f"two models are called {name}; serve one of them, or rename its folder")
         path = resolve_checkpoint(spec)
         engine = Engine(*load(path, device=device, dtype=dtype))
-        # The first step may compile something: not while a client waits.
-        engine.next_logits([engine.tokenizer.special["<|bos|>"]])
+        engine.warm_up()
         models[name] = Served(name=name, engine=engine, stage=_stage(path), created=int(time.time()))
     return models
 

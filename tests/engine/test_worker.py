@@ -1,5 +1,6 @@
 """The process that holds a model, spoken to over its pipes."""
 
+import io
 import math
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 
 from picochat.engine.chat import chat
 from picochat.engine.events import Done, TextDelta
+from picochat.engine.generate import Engine
 from picochat.engine.protocol import (
     Cancel,
     Failed,
@@ -30,7 +32,7 @@ from picochat.engine.protocol import (
     decode_reply,
     encode,
 )
-from picochat.engine.worker import Describer
+from picochat.engine.worker import Describer, Worker
 from picochat.model.gpt import GPT
 from picochat.tokenizer.tokenizer import Tokenizer
 from picochat.train.checkpoint import save_checkpoint
@@ -91,6 +93,18 @@ def child(checkpoint: Path) -> Iterator[Child]:
     assert (loaded.context, loaded.vocab_size) == (96, 300)
     yield child
     child.close()
+
+
+def test_it_warms_up_while_nobody_waits(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it has told that the model is there, and before it takes the first question."""
+    told: list[object] = []
+    monkeypatch.setattr(Engine, "warm_up", lambda engine: told.append(engine.context))
+    worker = Worker(told.append)
+    worker.read(io.BytesIO(encode(Load(id=0, path=str(checkpoint))) + encode(Shutdown(id=1))))
+    worker.run()
+    loaded, context = told
+    assert isinstance(loaded, Loaded)
+    assert context == loaded.context
 
 
 def test_an_answer_is_the_librarys_own(child: Child, model: GPT, tokenizer: Tokenizer) -> None:
